@@ -1,0 +1,1 @@
+"""The enarx command: thin."""

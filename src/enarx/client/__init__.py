@@ -1,0 +1,1 @@
+"""The tenant's agent: create, attest, send, read results."""

@@ -1,0 +1,1 @@
+"""Collateral from the vendors: fetch, cache, bundle. The verifier's only I/O."""

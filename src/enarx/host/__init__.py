@@ -1,0 +1,1 @@
+"""Untrusted: keep manager, keep loader, launchers, platform probe."""

@@ -1,0 +1,1 @@
+"""Whether to believe evidence: pure functions of evidence, endorsements, policy and time."""
