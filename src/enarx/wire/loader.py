@@ -1,0 +1,55 @@
+"""What the keep loader and the Keep say over the control socket (steps 5 to 7).
+
+The control socket is a SOCK_SEQPACKET pair made by the loader; the Keep gets one end at its
+launch. Its end of file means that the other side is gone: the Keep ends itself then.
+
+    loader -> Keep: Boot              once the Keep is in its cgroup
+    Keep -> loader: Ready | BootFailed   certificate made, listening
+    Keep -> loader: Progress          each time the state changes
+    loader -> Keep: Halt              end in good order
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from enarx.wire.codec import Message
+from enarx.wire.fields import Certificate, Text
+from enarx.wire.manager import State
+from enarx.wire.problem import Problem
+
+
+class Boot(Message, tag_field="kind", tag="boot"):
+    """Init data as the client will compute it, and the owner's certificate it names."""
+
+    init_data: Annotated[bytes, Meta(max_length=4096)]
+    owner: Certificate
+
+
+class Halt(Message, tag_field="kind", tag="halt"):
+    """End in good order: workload first."""
+
+
+class Ready(Message, tag_field="kind", tag="ready"):
+    """Step 7: the Keep waits for its owner."""
+
+    certificate: Certificate
+
+
+class Progress(Message, tag_field="kind", tag="progress"):
+    """The Keep's state, for the host's eyes: nothing about the workload itself."""
+
+    state: State
+    detail: Text = ""
+
+
+class BootFailed(Message, tag_field="kind", tag="failed"):
+    """The Keep could not start."""
+
+    problem: Problem
+
+
+ToKeep = Boot | Halt
+FromKeep = Ready | Progress | BootFailed
