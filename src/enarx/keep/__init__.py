@@ -1,1 +1,1 @@
-"""Inside the TEE: app loader, identity, attesters, WebAssembly runtime. This is the trusted code."""
+"""Inside the TEE: app loader, identity, attesters, WebAssembly runtime. The trusted code."""

@@ -26,7 +26,7 @@ from enarx.wire.fields import (
 )
 
 
-class InitData(Message):
+class InitData(Message, frozen=True, kw_only=True):
     """What the host must not be able to change: its SHA-256 is measured as host-chosen data.
 
     SNP HOST_DATA, TDX MRCONFIGID, SGX CONFIGID. The client computes it from what it asked
@@ -47,7 +47,7 @@ def init_data(*, kuuid: bytes, backend: str, nonce: bytes, owner: bytes, limits:
     return pack(InitData(kuuid=kuuid, backend=backend, nonce=nonce, owner=owner, limits=limits))
 
 
-class AttestRequest(Message):
+class AttestRequest(Message, frozen=True, kw_only=True):
     """Step 3: make the Keep and give its evidence. Asked again, it gives the same answer."""
 
     version: Version = 1
@@ -55,7 +55,7 @@ class AttestRequest(Message):
     """The nonce of `CreateKeep`; the loader refuses another."""
 
 
-class AttestResponse(Message):
+class AttestResponse(Message, frozen=True, kw_only=True):
     """The Keep's certificate, which carries its evidence, and what helps to verify it."""
 
     version: Version = 1
@@ -65,7 +65,7 @@ class AttestResponse(Message):
     """Where the Keep listens, as in `KeepStatus`."""
 
 
-class File(Message):
+class File(Message, frozen=True, kw_only=True):
     """One measured file."""
 
     path: Annotated[str, Meta(min_length=1, max_length=1024)]
@@ -76,7 +76,7 @@ class File(Message):
 Files = Annotated[tuple[File, ...], Meta(max_length=limits.FILES)]
 
 
-class Manifest(Message):
+class Manifest(Message, frozen=True, kw_only=True):
     """The files of one component, sorted by path. Its digest is the SHA-256 of its encoding."""
 
     version: Version = 1
@@ -85,7 +85,7 @@ class Manifest(Message):
     files: Files
 
 
-class Manifests(Message):
+class Manifests(Message, frozen=True, kw_only=True):
     """What the silicon says it launched; worth as much as its digests are in the evidence.
 
     Read only to name the file that differs, after a measurement did not fit.

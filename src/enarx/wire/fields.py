@@ -27,7 +27,7 @@ Timestamp = Annotated[int, Meta(ge=0, le=1 << 40)]
 """Seconds since the epoch, UTC, by the clock of whoever says it."""
 
 
-class Limits(Message):
+class Limits(Message, frozen=True, kw_only=True):
     """What a Keep may use; part of the init data, so it is measured and cannot be changed.
 
     memory: bytes of linear memory and tables of the workload; the host adds what the Keep's
@@ -43,7 +43,7 @@ class Limits(Message):
     compile: Milliseconds = 30_000
 
 
-class Endorsement(Message):
+class Endorsement(Message, frozen=True, kw_only=True):
     """One endorsement (RFC 9334, section 8.2) in the form its vendor gives it.
 
     role: what it is: vcek, ask, ark, crl, collateral, ... as `enarx verify --with` names them.

@@ -21,31 +21,31 @@ from enarx.wire.manager import State
 from enarx.wire.problem import Problem
 
 
-class Boot(Message, tag_field="kind", tag="boot"):
+class Boot(Message, frozen=True, kw_only=True, tag_field="kind", tag="boot"):
     """Init data as the client will compute it, and the owner's certificate it names."""
 
     init_data: Annotated[bytes, Meta(max_length=4096)]
     owner: Certificate
 
 
-class Halt(Message, tag_field="kind", tag="halt"):
+class Halt(Message, frozen=True, kw_only=True, tag_field="kind", tag="halt"):
     """End in good order: workload first."""
 
 
-class Ready(Message, tag_field="kind", tag="ready"):
+class Ready(Message, frozen=True, kw_only=True, tag_field="kind", tag="ready"):
     """Step 7: the Keep waits for its owner."""
 
     certificate: Certificate
 
 
-class Progress(Message, tag_field="kind", tag="progress"):
+class Progress(Message, frozen=True, kw_only=True, tag_field="kind", tag="progress"):
     """The Keep's state, for the host's eyes: nothing about the workload itself."""
 
     state: State
     detail: Text = ""
 
 
-class BootFailed(Message, tag_field="kind", tag="failed"):
+class BootFailed(Message, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
     """The Keep could not start."""
 
     problem: Problem

@@ -52,7 +52,7 @@ class State(Enum):
     """The Keep, or something it stands on, died or failed; `detail` says what."""
 
 
-class Contract(Message):
+class Contract(Message, frozen=True, kw_only=True):
     """A back end that this host offers."""
 
     backend: Name
@@ -63,13 +63,13 @@ class Contract(Message):
     """What the host lacks for it; offered only when empty."""
 
 
-class ContractList(Message):
+class ContractList(Message, frozen=True, kw_only=True):
     """All back ends this host knows of."""
 
     contracts: Annotated[tuple[Contract, ...], Meta(max_length=64)]
 
 
-class CreateKeep(Message):
+class CreateKeep(Message, frozen=True, kw_only=True):
     """Step 1. The owner's certificate is the one it will use towards the Keep."""
 
     version: Version = 1
@@ -79,7 +79,7 @@ class CreateKeep(Message):
     limits: Limits = Limits()
 
 
-class KeepStatus(Message):
+class KeepStatus(Message, frozen=True, kw_only=True):
     """What the host says of one Keep. Nothing here is attested."""
 
     kuuid: Kuuid
@@ -93,13 +93,13 @@ class KeepStatus(Message):
     """Where the Keep listens: `unix:PATH`, or `tcp:PORT` at the manager's own host."""
 
 
-class KeepList(Message):
+class KeepList(Message, frozen=True, kw_only=True):
     """The Keeps of one principal, oldest first."""
 
     keeps: Annotated[tuple[KeepStatus, ...], Meta(max_length=limits.KEEPS)]
 
 
-class HostStatus(Message):
+class HostStatus(Message, frozen=True, kw_only=True):
     """What the manager says of itself."""
 
     version: Name

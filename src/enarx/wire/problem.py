@@ -42,7 +42,7 @@ _KINDS: dict[str, type[errors.EnarxError]] = {
 }
 
 
-class Problem(Message):
+class Problem(Message, frozen=True, kw_only=True):
     """One problem. `title` is the class of the error, which says what the caller can do."""
 
     title: Name

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from enarx.wire import limits
 from enarx.wire.codec import Message
@@ -32,18 +32,20 @@ Chunk = Annotated[bytes, Meta(min_length=1, max_length=limits.HTTP_CHUNK)]
 Stdio = Annotated[str, Meta(pattern="^(null|stdin|stdout|stderr)$")]
 
 
-class Config(Message):
+class Config(Message, frozen=True, kw_only=True):
     """What Enarx.toml says, checked by the client.
 
     files: what is behind descriptors 0, 1, 2, ... in this order.
     """
 
     args: Annotated[tuple[Argument, ...], Meta(max_length=limits.ARGUMENTS)] = ()
-    env: Annotated[dict[Variable, Argument], Meta(max_length=limits.ARGUMENTS)] = {}
+    env: Annotated[dict[Variable, Argument], Meta(max_length=limits.ARGUMENTS)] = field(
+        default_factory=dict
+    )
     files: Annotated[tuple[Stdio, ...], Meta(max_length=16)] = ("stdin", "stdout", "stderr")
 
 
-class Workload(Message, tag_field="kind", tag="workload"):
+class Workload(Message, frozen=True, kw_only=True, tag_field="kind", tag="workload"):
     """Step 9: module, configuration and secrets; taken once.
 
     name: what the guest sees as its program name (argv[0]).
@@ -56,52 +58,52 @@ class Workload(Message, tag_field="kind", tag="workload"):
     name: Name
     module: Annotated[bytes, Meta(max_length=limits.MODULE)]
     config: Config = Config()
-    secrets: Annotated[dict[SecretName, Secret], Meta(max_length=256)] = {}
+    secrets: Annotated[dict[SecretName, Secret], Meta(max_length=256)] = field(default_factory=dict)
     detach: bool = False
 
 
-class Stdin(Message, tag_field="kind", tag="stdin"):
+class Stdin(Message, frozen=True, kw_only=True, tag_field="kind", tag="stdin"):
     """A piece of the workload's standard input."""
 
     data: Chunk
 
 
-class StdinEnd(Message, tag_field="kind", tag="stdin-end"):
+class StdinEnd(Message, frozen=True, kw_only=True, tag_field="kind", tag="stdin-end"):
     """The end of standard input."""
 
 
-class Started(Message, tag_field="kind", tag="started"):
+class Started(Message, frozen=True, kw_only=True, tag_field="kind", tag="started"):
     """The workload was taken and compiled and runs now."""
 
     module: Digest
     """SHA-256 of the module that runs."""
 
 
-class Stdout(Message, tag_field="kind", tag="stdout"):
+class Stdout(Message, frozen=True, kw_only=True, tag_field="kind", tag="stdout"):
     """A piece of standard output."""
 
     data: Chunk
 
 
-class Stderr(Message, tag_field="kind", tag="stderr"):
+class Stderr(Message, frozen=True, kw_only=True, tag_field="kind", tag="stderr"):
     """A piece of standard error."""
 
     data: Chunk
 
 
-class Lost(Message, tag_field="kind", tag="lost"):
+class Lost(Message, frozen=True, kw_only=True, tag_field="kind", tag="lost"):
     """The ring overflowed here: so many bytes of output are gone."""
 
     size: Annotated[int, Meta(ge=1)]
 
 
-class Exit(Message, tag_field="kind", tag="exit"):
+class Exit(Message, frozen=True, kw_only=True, tag_field="kind", tag="exit"):
     """The workload ended by itself."""
 
     code: Annotated[int, Meta(ge=0, le=255)]
 
 
-class Trap(Message, tag_field="kind", tag="trap"):
+class Trap(Message, frozen=True, kw_only=True, tag_field="kind", tag="trap"):
     """The workload trapped: WebAssembly stopped it."""
 
     message: Text
@@ -109,7 +111,7 @@ class Trap(Message, tag_field="kind", tag="trap"):
     """Function names, innermost first."""
 
 
-class Killed(Message, tag_field="kind", tag="killed"):
+class Killed(Message, frozen=True, kw_only=True, tag_field="kind", tag="killed"):
     """The Keep ended the workload: a limit, or its owner's word.
 
     reason: limit.memory, limit.cpu, limit.wall, stopped.
@@ -119,7 +121,7 @@ class Killed(Message, tag_field="kind", tag="killed"):
     detail: Text
 
 
-class Failed(Message, tag_field="kind", tag="failed"):
+class Failed(Message, frozen=True, kw_only=True, tag_field="kind", tag="failed"):
     """The workload could not be started, or the Keep failed under it."""
 
     problem: Problem
@@ -130,7 +132,7 @@ Event = Started | Stdout | Stderr | Lost | Exit | Trap | Killed | Failed
 Ended = Exit | Trap | Killed | Failed
 
 
-class KeepReport(Message):
+class KeepReport(Message, frozen=True, kw_only=True):
     """What the Keep says of itself to its owner, over the attested session."""
 
     state: State

@@ -31,11 +31,11 @@ PACKET = 256 * 1024
 """Most bytes of one packet; endorsements of one back end are about 40 KB."""
 
 
-class SiliconInfo(Message, tag_field="kind", tag="info"):
+class SiliconInfo(Message, frozen=True, kw_only=True, tag_field="kind", tag="info"):
     """What are you?"""
 
 
-class SiliconStatus(Message):
+class SiliconStatus(Message, frozen=True, kw_only=True):
     """What this silicon is and what it has loaded."""
 
     version: Version = 1
@@ -48,29 +48,29 @@ class SiliconStatus(Message):
     """Levels of isolation that are missing on this machine, each with its reason."""
 
 
-class GetEndorsements(Message, tag_field="kind", tag="endorsements"):
+class GetEndorsements(Message, frozen=True, kw_only=True, tag_field="kind", tag="endorsements"):
     """The certificates and collateral of one back end."""
 
     backend: Name
 
 
-class EndorsementsReply(Message):
+class EndorsementsReply(Message, frozen=True, kw_only=True):
     """Endorsements, in the form their vendor would give them."""
 
     endorsements: Endorsements
 
 
-class GetManifests(Message, tag_field="kind", tag="manifests"):
+class GetManifests(Message, frozen=True, kw_only=True, tag_field="kind", tag="manifests"):
     """The manifests of what was loaded."""
 
 
-class ManifestsReply(Message):
+class ManifestsReply(Message, frozen=True, kw_only=True):
     """Beside it goes the descriptor; `size` is the length of what is in it."""
 
     size: Annotated[int, Meta(ge=1)]
 
 
-class Launch(Message, tag_field="kind", tag="launch"):
+class Launch(Message, frozen=True, kw_only=True, tag_field="kind", tag="launch"):
     """Step 5: make a Keep.
 
     host_data: SHA-256 of the init data; it will be in every report.
@@ -83,13 +83,13 @@ class Launch(Message, tag_field="kind", tag="launch"):
     uid: Annotated[int, Meta(ge=0, le=0xFFFFFFFE)] = 0
 
 
-class Launched(Message):
+class Launched(Message, frozen=True, kw_only=True):
     """The Keep exists, and waits on its control socket for the loader."""
 
     pid: Annotated[int, Meta(ge=1)]
 
 
-class LaunchRecord(Message):
+class LaunchRecord(Message, frozen=True, kw_only=True):
     """What the silicon tells the Keep it was launched as."""
 
     backend: Name
@@ -97,13 +97,13 @@ class LaunchRecord(Message):
     runtime: Digest
 
 
-class GetReport(Message, tag_field="kind", tag="report"):
+class GetReport(Message, frozen=True, kw_only=True, tag_field="kind", tag="report"):
     """Evidence over 64 bytes of the Keep's choice."""
 
     report_data: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
-class ReportReply(Message):
+class ReportReply(Message, frozen=True, kw_only=True):
     """Evidence in the technology's own binary format."""
 
     media_type: Name
