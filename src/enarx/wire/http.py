@@ -162,6 +162,9 @@ class _Connection:
                     event = await self._next_event()
                 if not isinstance(event, h11.Request):
                     return
+                if event.http_version != b"1.1":
+                    await self._refuse(ProtocolError("only HTTP/1.1 is spoken here"), 505)
+                    return
                 await self._answer(handler, event)
                 if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                     return
@@ -219,6 +222,8 @@ class _Connection:
         try:
             event = await self._next_event()
         except h11.RemoteProtocolError as error:
+            if self._reader.at_eof():
+                raise KeepLostError("the peer went away in a body", code="peer.gone") from None
             raise ProtocolError(f"broken request body: {error}", code="protocol.http") from None
         except OSError as error:
             raise KeepLostError(f"the peer went away: {error}", code="peer.gone") from None

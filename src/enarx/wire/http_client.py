@@ -131,7 +131,7 @@ class Connection:
         head = asyncio.create_task(self._check_status())
         try:
             async with asyncio.timeout(timeout):
-                await asyncio.wait({head, sender}, return_when=asyncio.FIRST_EXCEPTION)
+                await asyncio.wait({head, sender}, return_when=asyncio.FIRST_COMPLETED)
                 if not head.done() and sender.exception():
                     # The server may have answered before it closed: its word comes first.
                     await asyncio.wait({head}, timeout=1)
