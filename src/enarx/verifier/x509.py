@@ -1,0 +1,386 @@
+"""Certificates and revocation lists, read strictly and checked without a clock.
+
+What is time-independent (form, names, signatures, constraints) is computed once and
+may be cached; dates are compared by whoever appraises. Certificates come in any
+order, and nothing that came with them is trusted: a chain only counts when it ends
+in a key that :mod:`enarx.verifier.roots` pins.
+
+Sources: RFC 5280, sections 4.1 (certificates), 5 (revocation lists), 6 (path validation);
+RFC 4055, section 3.1 (RSASSA-PSS).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.utils import CryptographyDeprecationWarning
+
+from enarx.errors import ParseError
+from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
+
+MAX_PATH: Final = 6
+"""Vendor chains have three certificates, AWS's five."""
+
+MIN_RSA_BITS: Final = 3072
+"""Vendor RSA keys have 4096 bits; fewer than 3072 give less than 128 bits of strength."""
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+_KNOWN_CRITICAL: Final = frozenset(
+    {
+        x509.BasicConstraints.oid,
+        x509.KeyUsage.oid,
+        x509.ExtendedKeyUsage.oid,
+    }
+)
+_KNOWN_CRITICAL_CRL: Final = frozenset({x509.AuthorityKeyIdentifier.oid, x509.CRLNumber.oid})
+
+_PSS_SHA384: Final = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
+
+RSA_PSS_SHA384: Final = "RSASSA-PSS SHA-384"
+ECDSA_SHA256: Final = "ECDSA SHA-256"
+ECDSA_SHA384: Final = "ECDSA SHA-384"
+
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    OverflowError,
+)
+"""What ``cryptography`` raises for bytes that are no certificate it understands."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Certificate:
+    """What is read of an X.509 certificate. Nothing about it has been verified.
+
+    Attributes:
+        der: its bytes.
+        subject, issuer: names as DER.
+        common_name, issuer_common_name: for people and for role checks; empty if absent.
+        not_before, not_after: aware, UTC; both ends are inside the validity (RFC 5280, 4.1.2.5).
+        spki_sha256: SHA-256 over the DER SubjectPublicKeyInfo.
+        algorithm: how it is signed, one of the names in this module; empty for any other.
+        authority: it may sign certificates (basic constraints and key usage).
+        path_length: how many authorities may stand below it; ``None`` for no limit.
+        extensions: content of every extension by dotted OID.
+    """
+
+    der: bytes
+    subject: bytes
+    issuer: bytes
+    common_name: str
+    issuer_common_name: str
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    public_key: PublicKey
+    spki: bytes
+    spki_sha256: bytes
+    algorithm: str
+    authority: bool
+    path_length: int | None
+    extensions: Mapping[str, bytes]
+    parsed: x509.Certificate = field(repr=False)
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether it names itself as its issuer."""
+        return self.subject == self.issuer
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether ``at`` lies within the validity period, both ends included."""
+        return self.not_before <= at <= self.not_after
+
+
+def load_certificate(der: bytes) -> Certificate:
+    """Read a DER certificate.
+
+    Raises:
+        ParseError: not one certificate, a key or extension nobody here understands, an
+            extension twice, a critical extension that is unknown, or over-long.
+    """
+    if len(der) > MAX_CERTIFICATE_BYTES:
+        raise ParseError(
+            f"certificate is {len(der)} bytes, more than {MAX_CERTIFICATE_BYTES}",
+            code="certificate.size",
+        )
+    try:
+        with warnings.catch_warnings():
+            # AMD's VCEKs have serial number 0, which cryptography warns about.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return _read(x509.load_der_x509_certificate(der), der)
+    except _UNREADABLE as error:
+        raise ParseError(
+            f"certificate cannot be read: {error}",
+            hint="expected one X.509 certificate, DER",
+            code="certificate.form",
+        ) from error
+
+
+def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
+    extensions = parsed.extensions
+    constraints: x509.BasicConstraints | None = None
+    usage: x509.KeyUsage | None = None
+    for extension in extensions:
+        if isinstance(extension.value, x509.BasicConstraints):
+            constraints = extension.value
+        elif isinstance(extension.value, x509.KeyUsage):
+            usage = extension.value
+        if extension.critical and extension.oid not in _KNOWN_CRITICAL:
+            raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
+    key = parsed.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
+        raise ValueError("its key is neither RSA nor elliptic-curve")
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    may_sign = usage is None or usage.key_cert_sign
+    return Certificate(
+        der=der,
+        subject=parsed.subject.public_bytes(),
+        issuer=parsed.issuer.public_bytes(),
+        common_name=_common_name(parsed.subject),
+        issuer_common_name=_common_name(parsed.issuer),
+        serial=parsed.serial_number,
+        not_before=parsed.not_valid_before_utc,
+        not_after=parsed.not_valid_after_utc,
+        public_key=key,
+        spki=spki,
+        spki_sha256=hashlib.sha256(spki).digest(),
+        algorithm=_algorithm(parsed),
+        authority=constraints is not None and constraints.ca and may_sign,
+        path_length=constraints.path_length if constraints is not None else None,
+        extensions={one.oid.dotted_string: _content(one.value) for one in extensions},
+        parsed=parsed,
+    )
+
+
+def _content(value: x509.ExtensionType) -> bytes:
+    if isinstance(value, x509.UnrecognizedExtension):
+        return value.value
+    return value.public_bytes()
+
+
+def _common_name(name: x509.Name) -> str:
+    found = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    if len(found) != 1:
+        return ""
+    value = found[0].value
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
+def _algorithm(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
+    """Name the signature algorithm if it is one that vendors use; empty otherwise."""
+    parameters = signed.signature_algorithm_parameters
+    if isinstance(parameters, padding.PSS):
+        return RSA_PSS_SHA384 if parameters == _PSS_SHA384 else ""
+    if isinstance(parameters, ec.ECDSA):
+        digest = signed.signature_hash_algorithm
+        if isinstance(digest, hashes.SHA256):
+            return ECDSA_SHA256
+        if isinstance(digest, hashes.SHA384):
+            return ECDSA_SHA384
+    return ""
+
+
+def load_certificates(data: bytes) -> tuple[bytes, ...]:
+    """Split PEM or DER into DER certificates, unread.
+
+    Raises:
+        ParseError: no certificate in it, PEM that is damaged, or too many.
+    """
+    if b"-----BEGIN" not in data:
+        return (data,)
+    if len(data) > MAX_CERTIFICATES * MAX_CERTIFICATE_BYTES:
+        raise ParseError(f"PEM of {len(data)} bytes is too long", code="certificate.size")
+    if data.count(b"-----BEGIN") > MAX_CERTIFICATES:
+        raise ParseError(f"more than {MAX_CERTIFICATES} certificates", code="certificate.count")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            found = x509.load_pem_x509_certificates(data)
+            return tuple(one.public_bytes(Encoding.DER) for one in found)
+    except _UNREADABLE as error:
+        raise ParseError(
+            f"PEM certificates cannot be read: {error}", code="certificate.pem"
+        ) from error
+
+
+def signed_by(child: Certificate, issuer: Certificate) -> bool:
+    """Whether ``issuer`` signed ``child``: names, algorithm, strength and signature."""
+    if not child.algorithm or not _strong(issuer.public_key):
+        return False
+    try:
+        child.parsed.verify_directly_issued_by(issuer.parsed)
+    except (InvalidSignature, *_UNREADABLE):
+        return False
+    return True
+
+
+def _strong(key: PublicKey) -> bool:
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= MIN_RSA_BITS
+    return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Path:
+    """A chain of certificates, each signed by the next, as far as it goes.
+
+    Attributes:
+        certificates: leaf first, every one verified to be signed by its successor.
+        complete: the last one is self-signed.
+        problem: why it is not complete; empty when it is.
+    """
+
+    certificates: tuple[Certificate, ...]
+    complete: bool
+    problem: str = ""
+
+    @property
+    def root(self) -> Certificate | None:
+        """The self-signed end of a complete path."""
+        return self.certificates[-1] if self.complete else None
+
+    @property
+    def valid_until(self) -> datetime:
+        """When the first certificate of the path runs out."""
+        return min(one.not_after for one in self.certificates)
+
+
+def build_path(leaf: Certificate, pool: Sequence[Certificate]) -> Path:
+    """Find the chain from a leaf to a self-signed certificate among ``pool``, in any order.
+
+    Every signature, name, authority bit and path length on it is verified; dates are not.
+    """
+    path = [leaf]
+    while True:
+        current = path[-1]
+        if current.self_issued:
+            if signed_by(current, current):
+                return Path(certificates=tuple(path), complete=True)
+            return _broken(path, f"{_name(current)} does not sign itself")
+        if len(path) >= MAX_PATH:
+            return _broken(path, f"chain is longer than {MAX_PATH} certificates")
+        candidates = [one for one in pool if one.subject == current.issuer]
+        if not candidates:
+            return _broken(path, f"no certificate of {current.issuer_common_name or 'its issuer'}")
+        problem = ""
+        for issuer in candidates:
+            problem = _issuing_problem(current, issuer, below=len(path) - 1)
+            if not problem:
+                path.append(issuer)
+                break
+        else:
+            return _broken(path, problem)
+
+
+def _issuing_problem(child: Certificate, issuer: Certificate, *, below: int) -> str:
+    if not issuer.authority:
+        return f"{_name(issuer)} is not a certificate authority"
+    if issuer.path_length is not None and below > issuer.path_length:
+        return f"{_name(issuer)} may have {issuer.path_length} authorities below it, not {below}"
+    if not signed_by(child, issuer):
+        return f"{_name(issuer)} did not sign {_name(child)}"
+    return ""
+
+
+def _broken(path: list[Certificate], problem: str) -> Path:
+    return Path(certificates=tuple(path), complete=False, problem=problem)
+
+
+def _name(certificate: Certificate) -> str:
+    return certificate.common_name or "a certificate without common name"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RevocationList:
+    """What is read of a revocation list. Its signature has not been verified."""
+
+    der: bytes
+    issuer: bytes
+    issuer_common_name: str
+    this_update: datetime
+    next_update: datetime | None
+    algorithm: str
+    parsed: x509.CertificateRevocationList = field(repr=False)
+
+    def signed_by(self, issuer: Certificate) -> bool:
+        """Whether ``issuer`` signed the list: name, algorithm, strength and signature."""
+        if self.issuer != issuer.subject or not self.algorithm or not _strong(issuer.public_key):
+            return False
+        try:
+            return self.parsed.is_signature_valid(issuer.public_key)
+        except (InvalidSignature, *_UNREADABLE):
+            return False
+
+    def lists(self, certificate: Certificate) -> bool:
+        """Whether it revokes the certificate (which must be of the same issuer)."""
+        found = self.parsed.get_revoked_certificate_by_serial_number(certificate.serial)
+        return found is not None
+
+    def valid_at(self, at: datetime) -> bool:
+        """Whether ``at`` lies between this and next update; a list without an end never does."""
+        return self.next_update is not None and self.this_update <= at <= self.next_update
+
+
+def load_crl(der: bytes) -> RevocationList:
+    """Read a DER revocation list.
+
+    Raises:
+        ParseError: not one list, a critical extension that is unknown, or over-long.
+    """
+    if len(der) > MAX_CRL_BYTES:
+        raise ParseError(
+            f"revocation list is {len(der)} bytes, more than {MAX_CRL_BYTES}", code="crl.size"
+        )
+    try:
+        parsed = x509.load_der_x509_crl(der)
+        for extension in parsed.extensions:
+            if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
+                raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
+        return RevocationList(
+            der=der,
+            issuer=parsed.issuer.public_bytes(),
+            issuer_common_name=_common_name(parsed.issuer),
+            this_update=parsed.last_update_utc,
+            next_update=parsed.next_update_utc,
+            algorithm=_algorithm(parsed),
+            parsed=parsed,
+        )
+    except _UNREADABLE as error:
+        raise ParseError(
+            f"revocation list cannot be read: {error}",
+            hint="expected one X.509 revocation list, DER",
+            code="crl.form",
+        ) from error
+
+
+def load_pool(ders: Iterable[bytes]) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
+    """Read certificates; those that cannot be read are named, not skipped in silence.
+
+    Returns:
+        The certificates that could be read, and one sentence for each that could not.
+    """
+    good: list[Certificate] = []
+    problems: list[str] = []
+    for number, der in enumerate(ders):
+        if number >= MAX_CERTIFICATES:
+            problems.append(f"more than {MAX_CERTIFICATES} certificates were supplied")
+            break
+        try:
+            good.append(load_certificate(der))
+        except ParseError as error:
+            problems.append(f"certificate {number + 1}: {error.message}")
+    return tuple(good), tuple(problems)
