@@ -4,8 +4,8 @@
     python3 tools/system.py examples    what `make examples` needs
 
 As root on Debian or Ubuntu what is missing is installed, without a question and
-in bounded time; otherwise it is named, with what it would add. Never an error:
-everything else works with what there is.
+in bounded time; otherwise it is named, with what it would add, and the exit code
+is 1. Set-up goes on all the same.
 """
 
 from __future__ import annotations
@@ -97,22 +97,23 @@ def missing(purpose: str) -> list[Package]:
     return [package for package in PACKAGES[purpose] if not is_there(package)]
 
 
-def ensure(purpose: str) -> None:
-    """Installs what is missing where that can be done, and names what is missing still."""
+def ensure(purpose: str) -> bool:
+    """Installs what is missing where that can be done and names the rest; whether all is there."""
     lacking = missing(purpose)
     if lacking and os.geteuid() == 0 and shutil.which("apt-get"):
         install(lacking)
         lacking = missing(purpose)
     if not lacking:
-        return
-    print(f"setup: going on without (for {purpose}, optional):", file=sys.stderr)
+        return True
+    print(f"setup: missing for {purpose}:", file=sys.stderr)
     for package in lacking:
         print(f"  {package.name:<24}{package.adds}", file=sys.stderr)
     names = " ".join(package.name for package in lacking)
     print(f"  to have it, as root: apt-get install {names}", file=sys.stderr)
+    return False
 
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in PACKAGES:
         sys.exit(f"usage: python3 tools/system.py {'|'.join(PACKAGES)}")
-    ensure(sys.argv[1])
+    sys.exit(0 if ensure(sys.argv[1]) else 1)
