@@ -20,7 +20,7 @@ class Message(
 
 def pack(message: Message) -> bytes:
     """The one encoding of a message."""
-    return cbor.encode(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    return cbor.encode(_plain(message))
 
 
 def unpack(data: bytes, kind: type[T], *, limit: int = limits.MESSAGE) -> T:
@@ -32,9 +32,15 @@ def unpack(data: bytes, kind: type[T], *, limit: int = limits.MESSAGE) -> T:
         limit: most bytes that `data` may have.
     """
     what = getattr(kind, "__name__", "message")
+    return _typed(cbor.decode(data, limit=limit, what=what), kind, what)
+
+
+def _plain(message: Message) -> object:
+    return msgspec.to_builtins(message, builtin_types=(bytes,))
+
+
+def _typed(value: object, kind: type[T], what: str) -> T:
     try:
-        return msgspec.convert(
-            cbor.decode(data, limit=limit, what=what), kind, builtin_types=(bytes,)
-        )
+        return msgspec.convert(value, kind, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise ProtocolError(f"{what}: {error}", code="protocol.schema") from None
