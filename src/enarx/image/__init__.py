@@ -1,1 +1,1 @@
-"""What is launched: the payload and the runtime as manifests, and launch measurements of them."""
+"""What a Keep is made of, measured from files: payload, runtime, launch measurements."""
