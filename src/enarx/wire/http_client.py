@@ -212,10 +212,14 @@ class Connection:
                 raise _gone(self.endpoint, None)
 
     async def _next_event(self) -> object:
+        data = b"-"
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
-                self._http.receive_data(await self._reader.read(limits.HTTP_CHUNK))
+                data = await self._reader.read(limits.HTTP_CHUNK)
+                self._http.receive_data(data)
         except h11.RemoteProtocolError as error:
+            if not data:
+                raise _gone(self.endpoint, None) from None
             raise ProtocolError(
                 f"{self.endpoint} does not speak HTTP/1.1 as it must: {error}",
                 code="protocol.http",
