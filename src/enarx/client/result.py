@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enarx.errors import WorkloadError
-from enarx.wire.session import Ended, Exit, Failed, Trap
 from enarx.wire.problem import to_error
+from enarx.wire.session import Ended, Exit, Failed, Trap
 
 if TYPE_CHECKING:
     from enarx.verifier.verdict import Verdict

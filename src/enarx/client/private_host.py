@@ -1,0 +1,163 @@
+"""A host of one's own for one command: started as a child, ended with it, nothing left behind.
+
+The keep manager runs in a fresh 0700 temporary directory and holds one end of a lifeline:
+when this process ends, however it ends, the other end closes and the host takes its Keeps,
+its silicon, its sockets and its directory away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from enarx.client.bounds import DEFAULT, Timeouts
+from enarx.client.localhost import SOCKET_NAME
+from enarx.errors import HostError, UsageError
+from enarx.wire.endpoint import Endpoint
+
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_RUNTIME_DIR")
+"""Environment of the host: not the user's, which may hold secrets."""
+_POLL_SECONDS: Final = 0.01
+_LONGEST_RUN_DIR: Final = 52
+"""Bytes that leave room for a Keep's socket in a Unix address (107 bytes)."""
+_LOG_TAIL: Final = 2000
+"""Characters of the host's log that an error shows."""
+
+
+@contextlib.asynccontextmanager
+async def private_host(
+    *, timeouts: Timeouts = DEFAULT, payload: Path | None = None
+) -> AsyncIterator[Endpoint]:
+    """Start a host and end it with this context.
+
+    Args:
+        timeouts: how long it may take to be ready, and to end.
+        payload: directory of another payload to launch, for tests of what is refused.
+
+    Raises:
+        UsageError: this is not Linux on x86-64.
+        HostError: it did not start; the error has the end of its log.
+    """
+    _require_linux()
+    directory = _make_directory()
+    ours, theirs = socket.socketpair()
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with theirs, (directory / "start.log").open("xb") as log:
+            process = _start(directory, theirs, log.fileno(), payload)
+        await _ready(process, directory, timeouts.host)
+        yield Endpoint(path=str(directory / SOCKET_NAME))
+    finally:
+        ours.close()
+        if process is not None:
+            await asyncio.shield(_end(process, timeouts.host))
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _require_linux() -> None:
+    machine = os.uname().machine if hasattr(os, "uname") else ""
+    if not sys.platform.startswith("linux") or machine != "x86_64":
+        raise UsageError(
+            "a host, which makes Keeps, needs Linux on x86-64",
+            hint="name a host with --host; client and verifier run here",
+            code="usage.platform",
+        )
+
+
+def _make_directory() -> Path:
+    for parent in (None, "/tmp"):  # noqa: S108 - mkdtemp makes a private directory there
+        try:
+            directory = Path(tempfile.mkdtemp(prefix="enarx-", dir=parent))
+        except OSError as error:
+            raise HostError(
+                f"cannot make a temporary directory: {error.strerror}",
+                hint="set TMPDIR to a directory you may write to, on a disk with space",
+                code="host.directory",
+            ) from None
+        if len(os.fsencode(directory)) <= _LONGEST_RUN_DIR:
+            return directory
+        directory.rmdir()
+    raise HostError("no temporary directory with a path short enough for sockets")
+
+
+def _start(
+    directory: Path, lifeline: socket.socket, log: int, payload: Path | None
+) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable, "-P", "-m", "enarx.host.manager",
+        "--run-dir", str(directory), "--state-dir", str(directory / "state"),
+        "--lifeline-fd", str(lifeline.fileno()),
+    ]  # fmt: skip
+    if payload is not None:
+        command += ["--payload", str(payload)]
+    try:
+        # A session of its own: Ctrl-C is for this process, which then ends the host in order.
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lifeline.fileno(),),
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise HostError(f"cannot start a host: {error.strerror}", code="host.start") from None
+
+
+async def _ready(process: subprocess.Popen[bytes], directory: Path, timeout: float) -> None:
+    """Wait until the manager takes connections."""
+    path = directory / SOCKET_NAME
+    try:
+        async with asyncio.timeout(timeout):
+            while process.poll() is None:
+                if path.exists() and _answers(path):
+                    return
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise _not_started(directory, f"it was not ready within {timeout:g} s") from None
+    raise _not_started(directory, f"it ended with code {process.returncode}")
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        with contextlib.suppress(OSError):
+            probe.connect(str(path))
+            return True
+    return False
+
+
+def _not_started(directory: Path, what: str) -> HostError:
+    text = ""
+    for name in ("start.log", "manager.log"):
+        with contextlib.suppress(OSError):
+            text += (directory / name).read_text(errors="replace")
+    tail = text[-_LOG_TAIL:].strip()
+    return HostError(
+        f"a private host could not be started: {what}" + (f"\n{tail}" if tail else ""),
+        hint="`enarx platform info` says what this machine lacks",
+        code="host.start",
+    )
+
+
+async def _end(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Wait for the host to end by the lifeline; kill it where it does not."""
+    try:
+        async with asyncio.timeout(timeout):
+            while process.poll() is None:
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
