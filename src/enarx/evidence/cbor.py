@@ -30,7 +30,14 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, *, what: str, limit: int, deterministic: bool = True) -> Any:
+def decode(
+    data: bytes,
+    *,
+    what: str,
+    limit: int,
+    deterministic: bool = True,
+    tags: frozenset[int] = frozenset(),
+) -> Any:
     """Decode exactly one item.
 
     Args:
@@ -38,6 +45,7 @@ def decode(data: bytes, *, what: str, limit: int, deterministic: bool = True) ->
         what: its name, for the error message.
         limit: most bytes it may have.
         deterministic: whether it must be in the one deterministic form.
+        tags: tag numbers that may occur. No others do, because some make a decoder compute.
 
     Raises:
         ParseError: too large, too deep, malformed, a repeated key, trailing bytes, or not
@@ -45,7 +53,7 @@ def decode(data: bytes, *, what: str, limit: int, deterministic: bool = True) ->
     """
     if len(data) > limit:
         raise ParseError(f"{what} is {len(data)} bytes, more than {limit}", code="cbor.size")
-    _bound(data, what)
+    _bound(data, what, tags)
     try:
         value = cbor2.loads(data)
         again = cbor2.dumps(value, canonical=deterministic)
@@ -59,7 +67,7 @@ def decode(data: bytes, *, what: str, limit: int, deterministic: bool = True) ->
     return value
 
 
-def _bound(data: bytes, what: str) -> None:
+def _bound(data: bytes, what: str, tags: frozenset[int]) -> None:
     """Walk over the heads of all items without recursion."""
     position = items = 0
     size = len(data)
@@ -86,6 +94,8 @@ def _bound(data: bytes, what: str) -> None:
                 raise ParseError(
                     f"{what} nests deeper than {MAX_DEPTH}", offset=position, code="cbor.depth"
                 )
+            if major == _TAG and argument not in tags:
+                raise _malformed(what, f"tag {argument}", position)
         elif major == _SIMPLE and argument not in _SIMPLE_VALUES:
             raise _malformed(what, "a float or simple value", position)
     if position != size:

@@ -50,7 +50,11 @@ class RatlsEvidence(msgspec.Struct, frozen=True, kw_only=True):
                 ``pubkey-hash``.
         """
         tagged: Any = cbor.decode(
-            value, what="RA-TLS evidence", limit=MAX_RATLS_BYTES, deterministic=False
+            value,
+            what="RA-TLS evidence",
+            limit=MAX_RATLS_BYTES,
+            deterministic=False,
+            tags=frozenset({TAG_QUOTE_AND_CLAIMS}),
         )
         if not isinstance(tagged, cbor2.CBORTag) or tagged.tag != TAG_QUOTE_AND_CLAIMS:
             raise ParseError(
