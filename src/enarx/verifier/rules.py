@@ -154,7 +154,8 @@ class TcbStatus(msgspec.Struct, frozen=True, kw_only=True):
             expected=" or ".join(self.accepted),
             found=status + advisories,
             source="Intel PCS API v4, TCB info: tcbLevels",
-            remedy="update BIOS, microcode and firmware of the platform, then attest again",
+            remedy=subject.tcb_remedy
+            or "update BIOS, microcode and firmware of the platform, then attest again",
             valid_until=subject.valid_until,
             otherwise=Tier.WARNING if status in self.warned else Tier.CONTRAINDICATED,
             depth=_EVIDENCE_DEPTH,

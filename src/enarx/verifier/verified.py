@@ -59,6 +59,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         tcb: component security versions of the platform by name, for minimum TCBs.
         tcbs: all TCB versions the evidence names (``"reported"``, ``"committed"``, ...).
         tcb_status: the vendor's status (Intel); ``None`` where the vendor gives none.
+        tcb_remedy: what brings the TCB up to date, one sentence; empty where it is.
         advisories: advisory ids that apply to this TCB.
         flags: named switches of the attester and its platform, for required and forbidden ones.
         findings: facts a policy may care about, as short names.
@@ -88,6 +89,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     tcb: Mapping[str, int] = _EMPTY
     tcbs: Mapping[str, Mapping[str, int]] = _EMPTY
     tcb_status: str | None = None
+    tcb_remedy: str = ""
     advisories: tuple[str, ...] = ()
     flags: Mapping[str, bool] = _EMPTY
     findings: tuple[str, ...] = ()
