@@ -56,6 +56,7 @@ _UNREADABLE: Final = (
     TypeError,
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
+    x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
     OverflowError,
 )
@@ -365,6 +366,20 @@ def load_crl(der: bytes) -> RevocationList:
             hint="expected one X.509 revocation list, DER",
             code="crl.form",
         ) from error
+
+
+def crl_der(data: bytes) -> bytes:
+    """A revocation list as DER, from PEM or DER.
+
+    Raises:
+        ParseError: PEM that is damaged.
+    """
+    if not data.startswith(b"-----BEGIN"):
+        return data
+    try:
+        return x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
+    except _UNREADABLE as error:
+        raise ParseError(f"revocation list cannot be read: {error}", code="crl.pem") from error
 
 
 def load_pool(ders: Iterable[bytes]) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
