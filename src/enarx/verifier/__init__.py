@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enarx.verifier.appraisal import Parsed, Technology, Verifier, appraise, judge, parse
     from enarx.verifier.endorsements import DcapCollateral, Endorsements
+    from enarx.verifier.keep import KeepAppraisal, KeepRequest, appraise_keep
     from enarx.verifier.policy import Policy
     from enarx.verifier.references import Expectations, ReferenceValues
+    from enarx.verifier.roles import endorsements_from
     from enarx.verifier.rules import AllOf, AnyOf, Check, ForType
     from enarx.verifier.trace import Claim, Failure, Link, Tier, Trace
     from enarx.verifier.verdict import Verdict
@@ -32,6 +34,8 @@ __all__ = [
     "Expectations",
     "Failure",
     "ForType",
+    "KeepAppraisal",
+    "KeepRequest",
     "Link",
     "Parsed",
     "Policy",
@@ -44,6 +48,8 @@ __all__ = [
     "Verified",
     "Verifier",
     "appraise",
+    "appraise_keep",
+    "endorsements_from",
     "judge",
     "parse",
 ]
@@ -53,6 +59,8 @@ _HOME = {
         ("Parsed", "Technology", "Verifier", "appraise", "judge", "parse"), "appraisal"
     ),
     **dict.fromkeys(("DcapCollateral", "Endorsements"), "endorsements"),
+    **dict.fromkeys(("KeepAppraisal", "KeepRequest", "appraise_keep"), "keep"),
+    "endorsements_from": "roles",
     "Policy": "policy",
     **dict.fromkeys(("Expectations", "ReferenceValues"), "references"),
     **dict.fromkeys(("AllOf", "AnyOf", "Check", "ForType"), "rules"),
