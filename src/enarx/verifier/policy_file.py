@@ -44,7 +44,7 @@ FORMAT_VERSION: Final = 1
 MAX_DEPTH: Final = 8
 """Nesting of any and all: deeper is a mistake, or an attack on the reader."""
 
-TECHNOLOGIES: Final = ("snp", "sgx", "tdx", "ra-tls", "tpm", "cca", "nitro")
+TECHNOLOGIES: Final = ("snp", "sgx", "tdx")
 
 TCB_STATUSES: Final = (
     "UpToDate",
@@ -156,7 +156,7 @@ def _floor(document: dict[str, Any], *, allow_debug: bool) -> tuple[Check, ...]:
     named = tuple(kind for kind in TECHNOLOGIES if kind in document)
     if named and "types" not in document:
         checks.append(Types(accepted=named))
-    for kind in ("sgx", "tdx", "ra-tls"):
+    for kind in ("sgx", "tdx"):
         stated = document.get(kind)
         if not (isinstance(stated, dict) and {"tcb_status", "tcb_status_warn"} & stated.keys()):
             status = TcbStatus(accepted=ACCEPTABLE_STATUSES)
@@ -242,7 +242,7 @@ def _severity(reader: TomlReader, table: dict[str, Any], path: Path, key: str) -
 
 def _of_type(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) -> list[Check]:
     known = (*_OF_TYPE, *(_SNP if kind == "snp" else ()))
-    if kind in ("sgx", "tdx", "ra-tls"):
+    if kind in ("sgx", "tdx"):
         known = (*known, *_INTEL)
     reader.only(table, known, path)
     checks = _shared(reader, table, path)

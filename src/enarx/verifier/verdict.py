@@ -22,7 +22,7 @@ class Verdict:
     """What came of an appraisal.
 
     Attributes:
-        kind: the technology of the evidence.
+        kind: the technology of the evidence, or what carried it (``"ra-tls"``).
         tier: affirming, warning, contraindicated or none.
         failure: the class of the cause when the tier is contraindicated, else ``None``.
         genuine: all signatures, chains, bindings and dates good, under a pinned vendor root.
@@ -109,7 +109,7 @@ def conclude(verified: Verified, *, links: tuple[Link, ...], policy: str) -> Ver
         if link.outcome is Tier.CONTRAINDICATED and link.failure is not None
     )
     return Verdict(
-        kind=verified.kind,
+        kind=verified.carrier or verified.kind,
         tier=tier,
         failure=failure,
         genuine=verified.genuine,

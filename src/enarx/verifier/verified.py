@@ -67,6 +67,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         collateral_issued: issue date of the oldest part of the collateral; ``None`` without.
         valid_until: when the first certificate, list or collateral part runs out.
         sandbox: sandbox levels in force in a Keep; ``None`` when the evidence is not a Keep's.
+        vmpl: privilege level that asked for the evidence (SNP).
+        carrier: what the evidence came in (``"ra-tls"``); empty when it came alone.
         describe: makes ``fields``: the parsed values in the documented names and forms.
     """
 
@@ -98,6 +100,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: datetime | None = None
     sandbox: tuple[str, ...] | None = None
     vmpl: int | None = None
+    carrier: str = ""
 
     @property
     def simulated(self) -> bool:
