@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -33,6 +33,8 @@ MAX_PATH: Final = 6
 
 MIN_RSA_BITS: Final = 3072
 """Vendor RSA keys have 4096 bits; fewer than 3072 give less than 128 bits of strength."""
+
+_DER_SEQUENCE: Final = b"\x30"
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -201,8 +203,8 @@ def load_certificates(data: bytes) -> tuple[bytes, ...]:
     Raises:
         ParseError: no certificate in it, PEM that is damaged, or too many.
     """
-    if b"-----BEGIN" not in data:
-        return (data,)
+    if data[:1] == _DER_SEQUENCE or b"-----BEGIN" not in data:
+        return (data,)  # DER may well hold PEM: the quote in an RA-TLS certificate does
     if len(data) > MAX_CERTIFICATES * MAX_CERTIFICATE_BYTES:
         raise ParseError(f"PEM of {len(data)} bytes is too long", code="certificate.size")
     if data.count(b"-----BEGIN") > MAX_CERTIFICATES:
@@ -235,6 +237,10 @@ def _strong(key: PublicKey) -> bool:
     return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
 
 
+SignedBy = Callable[[Certificate, Certificate], bool]
+"""Whether the second certificate's key signed the first."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Path:
     """A chain of certificates, each signed by the next, as far as it goes.
@@ -260,16 +266,21 @@ class Path:
         return min(one.not_after for one in self.certificates)
 
 
-def build_path(leaf: Certificate, pool: Sequence[Certificate]) -> Path:
+def build_path(
+    leaf: Certificate, pool: Sequence[Certificate], *, signed: SignedBy = signed_by
+) -> Path:
     """Find the chain from a leaf to a self-signed certificate among ``pool``, in any order.
 
     Every signature, name, authority bit and path length on it is verified; dates are not.
+
+    Args:
+        signed: :func:`signed_by`, or something that remembers what it said.
     """
     path = [leaf]
     while True:
         current = path[-1]
         if current.self_issued:
-            if signed_by(current, current):
+            if signed(current, current):
                 return Path(certificates=tuple(path), complete=True)
             return _broken(path, f"{_name(current)} does not sign itself")
         if len(path) >= MAX_PATH:
@@ -279,7 +290,7 @@ def build_path(leaf: Certificate, pool: Sequence[Certificate]) -> Path:
             return _broken(path, f"no certificate of {current.issuer_common_name or 'its issuer'}")
         problem = ""
         for issuer in candidates:
-            problem = _issuing_problem(current, issuer, below=len(path) - 1)
+            problem = _issuing_problem(current, issuer, signed, below=len(path) - 1)
             if not problem:
                 path.append(issuer)
                 break
@@ -287,12 +298,14 @@ def build_path(leaf: Certificate, pool: Sequence[Certificate]) -> Path:
             return _broken(path, problem)
 
 
-def _issuing_problem(child: Certificate, issuer: Certificate, *, below: int) -> str:
+def _issuing_problem(
+    child: Certificate, issuer: Certificate, signed: SignedBy, *, below: int
+) -> str:
     if not issuer.authority:
         return f"{_name(issuer)} is not a certificate authority"
     if issuer.path_length is not None and below > issuer.path_length:
         return f"{_name(issuer)} may have {issuer.path_length} authorities below it, not {below}"
-    if not signed_by(child, issuer):
+    if not signed(child, issuer):
         return f"{_name(issuer)} did not sign {_name(child)}"
     return ""
 
@@ -382,8 +395,13 @@ def crl_der(data: bytes) -> bytes:
         raise ParseError(f"revocation list cannot be read: {error}", code="crl.pem") from error
 
 
-def load_pool(ders: Iterable[bytes]) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
+def load_pool(
+    ders: Iterable[bytes], *, load: Callable[[bytes], Certificate] = load_certificate
+) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
     """Read certificates; those that cannot be read are named, not skipped in silence.
+
+    Args:
+        load: :func:`load_certificate`, or something that remembers what it read.
 
     Returns:
         The certificates that could be read, and one sentence for each that could not.
@@ -395,7 +413,39 @@ def load_pool(ders: Iterable[bytes]) -> tuple[tuple[Certificate, ...], tuple[str
             problems.append(f"more than {MAX_CERTIFICATES} certificates were supplied")
             break
         try:
-            good.append(load_certificate(der))
+            good.append(load(der))
         except ParseError as error:
             problems.append(f"certificate {number + 1}: {error.message}")
     return tuple(good), tuple(problems)
+
+
+class Memo:
+    """Remembers, for one appraisal, certificates read and signatures checked.
+
+    The chains of one quote and its collateral have half of their certificates in common.
+    """
+
+    __slots__ = ("_read", "_signed")
+
+    def __init__(self) -> None:
+        self._read: dict[bytes, Certificate] = {}
+        self._signed: dict[tuple[bytes, bytes], bool] = {}
+
+    def load(self, der: bytes) -> Certificate:
+        """As :func:`load_certificate`.
+
+        Raises:
+            ParseError: as there; nothing is remembered then.
+        """
+        known = self._read.get(der)
+        if known is None:
+            known = self._read[der] = load_certificate(der)
+        return known
+
+    def signed_by(self, child: Certificate, issuer: Certificate) -> bool:
+        """As :func:`signed_by`."""
+        key = (child.der, issuer.der)
+        known = self._signed.get(key)
+        if known is None:
+            known = self._signed[key] = signed_by(child, issuer)
+        return known
