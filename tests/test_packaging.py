@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,3 +214,21 @@ def test_example_patients_are_what_their_generator_makes() -> None:
         timeout=60,
     )
     assert made.stdout == (EXAMPLES / "patients" / "patients.csv").read_bytes()
+
+
+def test_wheel_carries_types_protocol_and_licence_and_no_tests(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("*.egg-info"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy / name)
+    offline = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    build = [sys.executable, "-m", "pip", "wheel", *offline, "--wheel-dir", tmp_path, copy]
+    subprocess.run(build, check=True, timeout=120)
+    with zipfile.ZipFile(next(tmp_path.glob("enarx-*.whl"))) as wheel:
+        names = set(wheel.namelist())
+        entry_points = next(name for name in names if name.endswith("entry_points.txt"))
+        assert b"enarx = enarx.cli.main:main" in wheel.read(entry_points)
+    sources = {each.relative_to(copy / "src").as_posix() for each in (copy / "src").rglob("*.py")}
+    assert {*sources, "enarx/py.typed", "enarx/wire/protocol.cddl"} <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if name.split("/")[0] in ("tests", "tools", "bench")]
