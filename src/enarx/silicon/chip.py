@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from enarx.errors import UsageError
 from enarx.evidence import quote, sgx, snp, tdx
+from enarx.evidence.cmw import MEDIA_TYPES
 from enarx.evidence.ecdsa import raw_p256_from_der, raw_p256_key
 from enarx.image.launch import BACKENDS
 from enarx.silicon import amd, intel
@@ -26,13 +27,6 @@ from enarx.silicon.amd import AmdPki
 from enarx.silicon.intel import IntelPki
 from enarx.silicon.keys import ChipKeys, load_ec
 
-MEDIA_TYPES: Final = {
-    "sgx": "application/vnd.enarx.sgx-quote",
-    "tdx": "application/vnd.enarx.tdx-quote",
-    "snp": "application/vnd.enarx.snp-report",
-}
-
-HOST_DATA_SIZE: Final = 32
 _QE_AUTHENTICATION: Final = bytes(range(32))
 """Intel's quoting enclave writes these 32 bytes too."""
 _QE_ID: Final = b"simulated QE id".ljust(20, b"\0")
