@@ -166,6 +166,9 @@ class _Connection:
                     await self._refuse(ProtocolError("only HTTP/1.1 is spoken here"), 505)
                     return
                 await self._answer(handler, event)
+                if self._http.their_state is h11.SEND_BODY:
+                    # The end of a body that no handler read: nothing is waited for.
+                    self._http.next_event()
                 if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
                     return
                 self._http.start_next_cycle()

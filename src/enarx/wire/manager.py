@@ -8,11 +8,16 @@
     GET    /v1/keeps/{kuuid}/manifests -> Manifests, opaque to the manager
     DELETE /v1/keeps/{kuuid}           -> KeepStatus, the Keep ended by its host
     GET    /v1/host                    -> HostStatus
+    POST   /v1/tenant       Tenant     -> HostStatus
 
 Errors are `problem.Problem`. The loader speaks the same over its own socket, for its one
 Keep: GET /v1/keep, POST /v1/keep/attest, GET /v1/keep/manifests, DELETE /v1/keep.
 A principal is who the transport says the client is: the certificate's SHA-256 over TLS,
 the user id over a Unix socket.
+
+TLS as Python has it accepts a self-signed client certificate only when it was told of it
+before. So a client whose certificate a host does not know yet connects without one and
+introduces itself as `Tenant`; the host refuses tenants that its operator did not allow.
 """
 
 from __future__ import annotations
@@ -99,6 +104,13 @@ class KeepList(Message, frozen=True, kw_only=True):
     keeps: Annotated[tuple[KeepStatus, ...], Meta(max_length=limits.KEEPS)]
 
 
+class Tenant(Message, frozen=True, kw_only=True):
+    """A client's certificate, for the host to know in later TLS handshakes."""
+
+    version: Version = 1
+    certificate: Certificate
+
+
 class HostStatus(Message, frozen=True, kw_only=True):
     """What the manager says of itself."""
 
@@ -110,3 +122,5 @@ class HostStatus(Message, frozen=True, kw_only=True):
     """`running`, or what is wrong with it."""
     keeps: Annotated[int, Meta(ge=0)]
     started: Timestamp
+    address: Text = ""
+    """Where it listens, as `--host` takes it."""
