@@ -29,7 +29,7 @@ _COMMANDS: Final = {
     "keep": ("enarx.cli.keep:keep", "List, show, stop deployed Keeps; read their logs."),
     "host": ("enarx.cli.host:host", "Start, show and end the keep manager of this machine."),
     "platform": ("enarx.cli.platform:platform", "What this machine can do."),
-    "measure": ("enarx.cli.measure:measure", "Digests and launch measurements of a Keep."),
+    "measure": ("enarx.cli.measure:command", "Digests and launch measurements of a Keep."),
     "verify": ("enarx.cli.verify:verify", "Appraise evidence of any technology."),
     "endorsements": ("enarx.cli.endorsements:endorsements", "Fetch and bundle endorsements."),
 }
