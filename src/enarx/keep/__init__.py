@@ -1,1 +1,1 @@
-"""Inside the TEE: app loader, identity, attesters, WebAssembly runtime. The trusted code."""
+"""What runs inside the TEE: zygote, app loader, sandbox and WebAssembly runtime."""

@@ -1,0 +1,88 @@
+"""Namespaces of the Keep's own: mounts, processes, network, IPC and host name.
+
+Source: Linux, namespaces(7) and user_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+
+from enarx.keep.sandbox import libc
+
+_NEWNS, _NEWUTS, _NEWIPC = 0x00020000, 0x04000000, 0x08000000
+_NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
+
+NAMES = {
+    "mount-namespace": _NEWNS,
+    "pid-namespace": _NEWPID,
+    "net-namespace": _NEWNET,
+    "ipc-namespace": _NEWIPC,
+    "uts-namespace": _NEWUTS,
+}
+"""What each namespace is called among the levels of the sandbox."""
+
+
+VISIBLE = ("pid-namespace", "net-namespace", "uts-namespace")
+"""Those whose effect can be seen from inside. The kernel gives all of `NAMES` or none."""
+
+_HOST_NAME = "keep"
+_GET_USER_NAMESPACE = 0xFF09
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+"""PIDFD_GET_USER_NAMESPACE (linux/pidfd.h) and PROC_USER_INIT_INO (linux/proc_ns.h)."""
+
+
+def leave() -> None:
+    """Leave the host's namespaces; the next child of this process is PID 1 of its own.
+
+    Whoever may not do it as it is, gets a user namespace first in which it may. Raises
+    OSError where that is not to be had either, and then nothing has changed.
+    """
+    flags = sum(NAMES.values())
+    try:
+        libc.syscall(libc.UNSHARE, flags)
+    except PermissionError:
+        uid, gid = os.geteuid(), os.getegid()
+        libc.syscall(libc.UNSHARE, _NEWUSER | flags)
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def in_user_namespace() -> bool:
+    """Whether we are in another user namespace than the machine's first.
+
+    Linux before 6.11 cannot tell without /proc; then this says no, which promises less.
+    """
+    process = os.pidfd_open(os.getpid())
+    try:
+        namespace = fcntl.ioctl(process, _GET_USER_NAMESPACE)
+    except OSError:
+        return False
+    finally:
+        os.close(process)
+    try:
+        return os.fstat(namespace).st_ino != _INITIAL_USER_NAMESPACE
+    finally:
+        os.close(namespace)
+
+
+def name_host() -> None:
+    """Replace the host's name by our own; only in a namespace of ours. Raises OSError."""
+    socket.sethostname(_HOST_NAME)
+
+
+def visible() -> set[str]:
+    """Those of `VISIBLE` whose effect is seen."""
+    effects = {
+        "pid-namespace": os.getpid() == 1,
+        "net-namespace": {name for _, name in socket.if_nameindex()} <= {"lo"},
+        "uts-namespace": os.uname().nodename == _HOST_NAME,
+    }
+    return {name for name, effect in effects.items() if effect}
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
