@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from enarx import __version__
+from enarx.client.text import printable
 from enarx.errors import EnarxError
 
 EXIT_REFUSED: Final = 125
@@ -121,7 +122,7 @@ def _invoke(arguments: Sequence[str]) -> int:
 
 def _complain(text: str) -> None:
     try:
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
     except OSError:
         return  # stderr is gone as well: the exit code still tells
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -22,37 +22,26 @@ SECRETS: Final = 256
 """Bounds of `enarx.wire.fields` and `enarx.wire.session.Workload`."""
 
 
-class Size(click.ParamType):
-    """Bytes: `64M`, `1GiB`, `65536`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Text to bytes."""
-        if isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        size = int(match[1]) * _SIZES[(match[2] or "").upper()] if match else 0
-        if not 1 <= size <= MOST_BYTES:
-            self.fail(f"{value!r} is not a size, such as 64M or 1G", param, ctx)
-        return size
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Click callback: `64M`, `1GiB`, `65536` to bytes."""
+    if value is None:
+        return None
+    match = _SIZE.fullmatch(value.strip())
+    found = int(match[1]) * _SIZES[(match[2] or "").upper()] if match else 0
+    if not 1 <= found <= MOST_BYTES:
+        raise click.BadParameter(f"{value!r} is not a size, such as 64M or 1G")
+    return found
 
 
-class Duration(click.ParamType):
-    """Milliseconds: `500ms`, `10s`, `5m`; seconds where there is no unit."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Text to milliseconds."""
-        if isinstance(value, int):
-            return value
-        match = _DURATION.fullmatch(str(value).strip())
-        unit = (match[2] or "s").lower() if match else "s"
-        duration = int(float(match[1]) * _DURATIONS[unit]) if match else 0
-        if not 1 <= duration <= MOST_MILLISECONDS:
-            self.fail(f"{value!r} is not a duration, such as 500ms, 10s or 5m", param, ctx)
-        return duration
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Click callback: `500ms`, `10s`, `5m` (seconds without a unit) to milliseconds."""
+    if value is None:
+        return None
+    match = _DURATION.fullmatch(value.strip())
+    found = int(float(match[1]) * _DURATIONS[(match[2] or "s").lower()]) if match else 0
+    if not 1 <= found <= MOST_MILLISECONDS:
+        raise click.BadParameter(f"{value!r} is not a duration, such as 500ms, 10s or 5m")
+    return found
 
 
 def read_secrets(given: tuple[str, ...]) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -40,9 +41,10 @@ from enarx.wire.fields import Limits
 from enarx.wire.manager import Contract, ContractList, CreateKeep, HostStatus, KeepList, KeepStatus
 
 if TYPE_CHECKING:
-    from enarx.client.appraisal import Expected
+    from enarx.client.appraisal import Asked, Expected
+    from enarx.verifier.appraisal import Verifier
+    from enarx.verifier.keep import KeepAppraisal
     from enarx.verifier.policy import Policy
-    from enarx.verifier.verdict import Verdict
 
 NONCE_BYTES: Final = 32
 DEFAULT_SIMULATED: Final = "sim-sgx"
@@ -68,6 +70,8 @@ class AsyncClient:
         self.identity = identity or load_identity()
         self.timeouts = timeouts
         self._manager = Manager(self.endpoint, self.identity, timeouts)
+        self._expected: Expected | None = None
+        self._verifier: Verifier | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -118,6 +122,22 @@ class AsyncClient:
             )
         return AsyncKeep(self, self._manager, status=status, nonce=nonce, limits=limits)
 
+    def expected(self) -> Expected:
+        """Payload and runtime of this installation, measured at first use."""
+        if self._expected is None:
+            from enarx.client.appraisal import Expected
+
+            self._expected = Expected.here()
+        return self._expected
+
+    def verifier(self) -> Verifier:
+        """The verifier, which remembers the chains it has validated."""
+        if self._verifier is None:
+            from enarx.verifier.appraisal import Verifier
+
+            self._verifier = Verifier()
+        return self._verifier
+
     async def keeps(self) -> tuple[KeepStatus, ...]:
         """What the host says of this owner's Keeps, oldest first."""
         return (await self._manager.call("GET", "/v1/keeps", None, KeepList)).keeps
@@ -128,16 +148,22 @@ class AsyncClient:
 
     async def end(self, kuuid: uuid.UUID) -> KeepStatus:
         """Let the host end a Keep, whatever it does."""
-        return await self._manager.call("DELETE", f"/v1/keeps/{kuuid}", None, KeepStatus)
+        return await self._manager.call(
+            "DELETE", f"/v1/keeps/{kuuid}", None, KeepStatus, timeout=self.timeouts.end
+        )
 
 
 class AsyncKeep:
-    """A Keep that was asked for and is not believed yet. Ended with its context.
+    """A Keep that was asked for and is not believed yet.
+
+    As a context manager it ends the Keep on an error, and when there was no session with it.
 
     Attributes:
         kuuid: its name.
         backend: its back end.
         limits: what its workload may use.
+        client: who asked for it.
+        used: there was a session with it.
     """
 
     def __init__(
@@ -148,6 +174,7 @@ class AsyncKeep:
         self.backend = status.backend
         self.limits = limits
         self.client = client
+        self.used = False
         self._manager, self._nonce = manager, nonce
 
     async def __aenter__(self) -> Self:
@@ -159,9 +186,11 @@ class AsyncKeep:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # The Keep ends by itself when its client is gone; saying so is only faster.
-        with contextlib.suppress(EnarxError):
-            await self.client.end(self.kuuid)
+        # A Keep that was used ends with its workload, or is meant to go on. Others would end
+        # by themselves when their certificate expires; saying so is only faster.
+        if kind is not None or not self.used:
+            with contextlib.suppress(EnarxError):
+                await self.client.end(self.kuuid)
 
     async def attest(
         self, *, policy: Policy | None = None, expected: Expected | None = None
@@ -176,7 +205,8 @@ class AsyncKeep:
         Raises:
             ProtocolError, RefusedError, HostError: there is no evidence to verify.
         """
-        from enarx.client.appraisal import Context, appraise, expected_here
+        from enarx.client.appraisal import Asked, appraise_response, explain
+        from enarx.verifier.policy import Policy
 
         # 3. and 4.
         response = await self._manager.call(
@@ -195,16 +225,19 @@ class AsyncKeep:
             owner=self.client.identity.digest,
             limits=self.limits,
         )
-        context = Context(
+        asked = Asked(
             backend=self.backend,
             nonce=self._nonce,
             init_data=data,
-            expected=expected or expected_here(),
-            policy=policy,
+            expected=expected or self.client.expected(),
+            policy=policy or Policy.builtin("default"),
         )
         # 8.
-        verdict = await appraise(response, context, manifests=self._manifests)
-        return Attestation(keep=self, response=response, verdict=verdict)
+        appraisal = appraise_response(response, asked, verifier=self.client.verifier())
+        differing = await explain(appraisal, asked.expected, self._manifests)
+        return Attestation(
+            keep=self, response=response, appraisal=appraisal, asked=asked, differences=differing
+        )
 
     async def _manifests(self) -> Manifests:
         """What the silicon says it launched: untrusted until its digest is in evidence."""
@@ -220,12 +253,28 @@ class Attestation:
         keep: the Keep.
         certificate: its one-use certificate (DER), which carries the evidence.
         verdict: what is to be thought of it; it has no truth value.
+        claims: what the Keep says of itself; worth as much as the verdict.
+        evidence: in the vendor's own format.
+        asked: what was asked for, and the policy.
+        differences: which files differ, where the code is not the expected one.
     """
 
-    def __init__(self, *, keep: AsyncKeep, response: AttestResponse, verdict: Verdict) -> None:
+    def __init__(
+        self,
+        *,
+        keep: AsyncKeep,
+        response: AttestResponse,
+        appraisal: KeepAppraisal,
+        asked: Asked,
+        differences: tuple[str, ...],
+    ) -> None:
         self.keep = keep
         self.certificate = response.certificate
-        self.verdict = verdict
+        self.verdict = appraisal.verdict
+        self.claims = appraisal.claims
+        self.evidence = appraisal.evidence
+        self.asked = asked
+        self.differences = differences
         self._address = response.address
 
     def session(self, *, accept_warning: bool = False) -> Session:
@@ -238,7 +287,8 @@ class Attestation:
         Raises:
             VerificationError: the verdict does not allow it; nothing was sent.
         """
-        self.verdict.require(accept_warning=accept_warning)
+        self._require(accept_warning=accept_warning)
+        self.keep.used = True
         client = self.keep.client
         return Session(
             endpoint=keep_endpoint(self._address, client.endpoint),
@@ -247,6 +297,24 @@ class Attestation:
             limits=self.keep.limits,
             timeouts=client.timeouts,
         )
+
+    def _require(self, *, accept_warning: bool) -> None:
+        try:
+            self.verdict.require(accept_warning=accept_warning)
+        except VerificationError as error:
+            if not self.differences:
+                raise
+            lines = "".join(f"\n    {line}" for line in self.differences)
+            raise VerificationError(
+                error.message + lines, hint=error.hint, code=error.code
+            ) from None
+        until = self.verdict.valid_until
+        if until is not None and datetime.now(UTC) >= until:
+            raise VerificationError(
+                f"the verdict held until {until.isoformat()}, and that has passed",
+                hint="create a new Keep",
+                code="verification.time",
+            )
 
 
 def keep_endpoint(address: str, host: Endpoint) -> Endpoint:
@@ -289,6 +357,3 @@ def _choose(contracts: tuple[Contract, ...], backend: str | None) -> str:
             code="host.backend",
         )
     return backend
-
-
-__all__ = ["AsyncClient", "AsyncKeep", "Attestation", "VerificationError", "keep_endpoint"]

@@ -19,6 +19,7 @@ class Timeouts:
         start: for the workload to be taken and started, beyond four times the processor
             time that compiling may take (the host has other work too).
         grace: for the end of a workload beyond its ``wall`` limit.
+        end: for the host to end a Keep.
         host: for a private host to be ready, and for it to end.
     """
 
@@ -28,6 +29,7 @@ class Timeouts:
     session: float = 30.0
     start: float = 60.0
     grace: float = 15.0
+    end: float = 5.0
     host: float = 30.0
 
 

@@ -12,6 +12,7 @@ from enarx.wire import limits
 from enarx.wire.codec import Message
 from enarx.wire.endpoint import Endpoint
 from enarx.wire.http_client import Connection
+from enarx.wire.manager import HostStatus, Tenant
 
 T = TypeVar("T")
 
@@ -29,6 +30,7 @@ class Manager:
         self._identity = identity
         self._timeouts = timeouts
         self._idle: list[tuple[float, Connection]] = []
+        self._introduced = bool(endpoint.path)
 
     async def call(
         self,
@@ -70,7 +72,24 @@ class Manager:
             if now - since < _REUSE_SECONDS:
                 return connection
             await connection.close()
+        if not self._introduced:
+            await self._introduce()
         return await open_host(self.endpoint, self._identity, timeout=self._timeouts.connect)
+
+    async def _introduce(self) -> None:
+        """Show the host the owner's certificate, so that its TLS accepts it from then on.
+
+        A self-signed certificate cannot be used in a handshake before the other side has it.
+        """
+        connection = await open_host(self.endpoint, None, timeout=self._timeouts.connect)
+        try:
+            tenant = Tenant(certificate=self._identity.certificate)
+            await connection.call(
+                "POST", "/v1/tenant", tenant, HostStatus, timeout=self._timeouts.manager
+            )
+        finally:
+            await connection.close()
+        self._introduced = True
 
     async def _give_back(self, connection: Connection) -> None:
         if len(self._idle) < _KEPT:

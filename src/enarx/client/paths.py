@@ -35,6 +35,15 @@ def state_dir() -> Path:
     return Path(platformdirs.user_state_dir(_APP, appauthor=False, roaming=False))
 
 
+def cache_dir() -> Path:
+    """The directory of what can be computed again: hashes of this installation's files."""
+    if home := os.environ.get("ENARX_HOME"):
+        return Path(home) / "cache"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir(_APP, appauthor=False))
+
+
 def make_private(directory: Path) -> Path:
     """Make a directory that only its owner may enter, or raise HostError that says why not."""
     try:

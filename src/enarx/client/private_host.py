@@ -22,12 +22,17 @@ from typing import Final
 
 from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.localhost import SOCKET_NAME
-from enarx.errors import HostError, UsageError
+from enarx.errors import HostError, ProtocolError, UsageError
+from enarx.wire import limits
+from enarx.wire.codec import unpack
 from enarx.wire.endpoint import Endpoint
+from enarx.wire.manager import HostStatus
+from enarx.wire.problem import Problem, to_error
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_RUNTIME_DIR")
 """Environment of the host: not the user's, which may hold secrets."""
 _POLL_SECONDS: Final = 0.01
+_LOG: Final = "manager.log"
 _LONGEST_RUN_DIR: Final = 52
 """Bytes that leave room for a Keep's socket in a Unix address (107 bytes)."""
 _LOG_TAIL: Final = 2000
@@ -51,11 +56,15 @@ async def private_host(
     _require_linux()
     directory = _make_directory()
     ours, theirs = socket.socketpair()
+    readable, writable = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     try:
-        with theirs, (directory / "start.log").open("xb") as log:
-            process = _start(directory, theirs, log.fileno(), payload)
-        await _ready(process, directory, timeouts.host)
+        try:
+            with theirs, (directory / _LOG).open("xb") as log:
+                process = _start(directory, theirs.fileno(), writable, log.fileno(), payload)
+        finally:
+            os.close(writable)
+        await _ready(readable, directory, timeouts.host)
         yield Endpoint(path=str(directory / SOCKET_NAME))
     finally:
         ours.close()
@@ -91,12 +100,12 @@ def _make_directory() -> Path:
 
 
 def _start(
-    directory: Path, lifeline: socket.socket, log: int, payload: Path | None
+    directory: Path, lifeline: int, ready: int, log: int, payload: Path | None
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-P", "-m", "enarx.host.manager",
         "--run-dir", str(directory), "--state-dir", str(directory / "state"),
-        "--lifeline-fd", str(lifeline.fileno()),
+        "--lifeline-fd", str(lifeline), "--ready-fd", str(ready), "--launcher", "supervised",
     ]  # fmt: skip
     if payload is not None:
         command += ["--payload", str(payload)]
@@ -107,7 +116,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(lifeline.fileno(),),
+            pass_fds=(lifeline, ready),
             env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
             start_new_session=True,
         )
@@ -115,34 +124,33 @@ def _start(
         raise HostError(f"cannot start a host: {error.strerror}", code="host.start") from None
 
 
-async def _ready(process: subprocess.Popen[bytes], directory: Path, timeout: float) -> None:
-    """Wait until the manager takes connections."""
-    path = directory / SOCKET_NAME
+async def _ready(readable: int, directory: Path, timeout: float) -> None:
+    """Wait until the manager says that it serves, or why it does not."""
+    reader = asyncio.StreamReader(limit=limits.MESSAGE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb")
+    )
     try:
         async with asyncio.timeout(timeout):
-            while process.poll() is None:
-                if path.exists() and _answers(path):
-                    return
-                await asyncio.sleep(_POLL_SECONDS)
+            message = await reader.read(limits.MESSAGE)
+            while piece := await reader.read(limits.MESSAGE - len(message)):
+                message += piece
     except TimeoutError:
         raise _not_started(directory, f"it was not ready within {timeout:g} s") from None
-    raise _not_started(directory, f"it ended with code {process.returncode}")
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        with contextlib.suppress(OSError):
-            probe.connect(str(path))
-            return True
-    return False
+    finally:
+        transport.close()
+    if not message:
+        raise _not_started(directory, "it ended before it was ready")
+    try:
+        unpack(message, HostStatus)
+    except ProtocolError:
+        raise to_error(unpack(message, Problem)) from None
 
 
 def _not_started(directory: Path, what: str) -> HostError:
     text = ""
-    for name in ("start.log", "manager.log"):
-        with contextlib.suppress(OSError):
-            text += (directory / name).read_text(errors="replace")
+    with contextlib.suppress(OSError):
+        text = (directory / _LOG).read_text(errors="replace")
     tail = text[-_LOG_TAIL:].strip()
     return HostError(
         f"a private host could not be started: {what}" + (f"\n{tail}" if tail else ""),

@@ -10,6 +10,7 @@ from enarx.wire.problem import to_error
 from enarx.wire.session import Ended, Exit, Failed, Trap
 
 if TYPE_CHECKING:
+    from enarx.client.agent import Attestation
     from enarx.verifier.verdict import Verdict
 
 EXIT_REFUSED = 125
@@ -61,16 +62,26 @@ class Result:
         stdout: all it wrote there.
         stderr: all it wrote there.
         ended: how it ended: `Exit`, `Trap` or `Killed`.
-        verdict: what the attestation of its Keep came to.
-        report: the trust report, as `enarx run` prints it.
+        attestation: of the Keep it ran in.
     """
 
     exit_code: int
     stdout: bytes
     stderr: bytes
     ended: Ended
-    verdict: Verdict
-    report: str
+    attestation: Attestation
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the attestation of its Keep came to."""
+        return self.attestation.verdict
+
+    @property
+    def report(self) -> str:
+        """The trust report, as `enarx run` prints it."""
+        from enarx.client.report import Report
+
+        return Report.of(self.attestation, ended=self.ended).text()
 
     def check(self) -> Result:
         """Return itself after exit code 0; otherwise raise WorkloadError."""

@@ -17,7 +17,7 @@ from enarx.wire.endpoint import Endpoint
 from enarx.wire.http_client import Connection
 
 
-def _context(identity: Identity, *, authorities: bool) -> ssl.SSLContext:
+def _context(identity: Identity | None, *, authorities: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     if authorities:
@@ -26,12 +26,18 @@ def _context(identity: Identity, *, authorities: bool) -> ssl.SSLContext:
         # The certificate itself is compared instead: no authority, no name.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    identity.present(context)
+    if identity is not None:
+        identity.present(context)
     return context
 
 
-async def open_host(endpoint: Endpoint, identity: Identity, *, timeout: float) -> Connection:
+async def open_host(endpoint: Endpoint, identity: Identity | None, *, timeout: float) -> Connection:
     """Connect to a keep manager: plainly over a Unix socket, otherwise over TLS.
+
+    Args:
+        endpoint: where it listens.
+        identity: whose certificate to present; None for who introduces itself first.
+        timeout: for connection and handshake, in seconds.
 
     Raises:
         ProtocolError: its certificate is not the pinned one, or TLS failed.
