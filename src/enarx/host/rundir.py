@@ -44,11 +44,6 @@ class RunDir:
         return self.root / "manager.sock"
 
     @property
-    def log(self) -> Path:
-        """The log of a host in the background."""
-        return self.root / "manager.log"
-
-    @property
     def silicon(self) -> Path:
         """The silicon's socket."""
         return self.root / "silicon.sock"
@@ -120,8 +115,10 @@ def _own_directory(path: Path, mode: int, option: str) -> None:
                 code="host.directory",
             )
         probe = path / ".space"
-        probe.write_bytes(bytes(_PROBE))
-        probe.unlink()
+        try:
+            probe.write_bytes(bytes(_PROBE))
+        finally:
+            probe.unlink(missing_ok=True)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             hint = f"Make room on its disk. {hint}"
@@ -151,12 +148,7 @@ class Lock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            raise HostError(
-                f"a host runs on {run.root} already (process {holder(run) or 'unknown'})",
-                hint="`enarx host status` shows it, `enarx host down` ends it; "
-                "another one needs another --run-dir.",
-                code="host.running",
-            ) from None
+            raise _held(run, holder(run)) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(descriptor)
@@ -164,6 +156,22 @@ class Lock:
     def release(self) -> None:
         """Let go of it."""
         os.close(self._descriptor)
+
+
+def require_nobody(run: RunDir) -> None:
+    """HostError where a host runs on this run directory."""
+    pid = holder(run)
+    if pid is not None:
+        raise _held(run, pid)
+
+
+def _held(run: RunDir, pid: int | None) -> HostError:
+    return HostError(
+        f"a host runs on {run.root} already (process {pid or 'unknown'})",
+        hint="`enarx host status` shows it, `enarx host down` ends it; "
+        "another one needs another --run-dir.",
+        code="host.running",
+    )
 
 
 def holder(run: RunDir) -> int | None:
