@@ -41,6 +41,7 @@ SAMPLES: tuple[Message, ...] = (
     manager.HostStatus(
         version="1", pid=1, launcher="systemd", silicon="running", keeps=0, started=1
     ),
+    manager.Tenant(certificate=b"der"),
     attestation.InitData(
         kuuid=K, backend="sim-sgx", nonce=D, owner=D, limits=fields.Limits(memory=7)
     ),
