@@ -258,17 +258,15 @@ def _check_path(leaf: Leaf, path: x509.Path, root: RootOfTrust | None, trace: Tr
             valid_until=child.not_after,
             depth=depth,
         )
-    if not root.simulated:
-        _check_roles(leaf, path, trace)
+    _check_roles(leaf, path, root, trace)
 
 
-def _check_roles(leaf: Leaf, path: x509.Path, trace: Trace) -> None:
+def _check_roles(leaf: Leaf, path: x509.Path, root: RootOfTrust, trace: Trace) -> None:
     """The intermediate is the one for this product and kind of key, three certificates in all."""
     product = leaf.extensions.product
     kind = leaf.extensions.kind
-    expected = (
-        f"{_intermediate_name(product, kind)}, ARK-{product}" if product else "a known product"
-    )
+    top = roots.SIMULATED_ROOT_NAME if root.simulated else f"ARK-{product}"
+    expected = f"{_intermediate_name(product, kind)}, {top}" if product else "a known product"
     names = [one.common_name for one in path.certificates[1:]]
     trace.check(
         ", ".join(names) == expected,
