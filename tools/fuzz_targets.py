@@ -14,18 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cbor2
 import msgspec
 
 import enarx.wire
 from enarx.client.config import Config
 from enarx.client.module import Module
-from enarx.evidence import der, pck, quote, snp
+from enarx.evidence import cmw, der, eventlog, pck, quote, ratls, snp
 from enarx.silicon import chip, intel, keys
-from enarx.verifier import strictjson, tcb_info, x509
+from enarx.verifier import tcb_info, x509
 from enarx.verifier.detect import kind_of
+from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.policy import Policy
 from enarx.verifier.policy_file import read_references
-from enarx.wire import cbor, limits
+from enarx.wire import cbor
 from enarx.wire.codec import Message, unpack
 from enarx.wire.endpoint import Endpoint, parse_listen
 from enarx.wire.framing import FrameReader
@@ -36,10 +38,40 @@ env = { FOO = "bar" }
 [[files]]
 kind = "stdin"
 """
-POLICY = b"""base = "default"
-[tcb]
-allow_simulated = true
+POLICY = b"""version = 1
+base = "development"
+max_age = "1h"
+[[any]]
+types = ["sgx"]
+[[any]]
+[any.tdx]
+tcb_status = ["UpToDate"]
+[any.tdx.minimum_tcb.any]
+tee = 3
 """
+REFERENCES = (
+    b'measurements = ["' + b"ab" * 32 + b'"]\nregisters = { rtmr0 = ["' + b"cd" * 48 + b'"] }'
+)
+# A TCG event log: one SHA-1 header event that announces SHA-256, then one event.
+EVENT_LOG = (
+    bytes(4)
+    + (3).to_bytes(4, "little")
+    + bytes(20)
+    + (33).to_bytes(4, "little")
+    + b"Spec ID Event03\0"
+    + bytes(4)
+    + b"\x00\x02\x00\x02"
+    + b"\x01\x00\x00\x00"
+    + b"\x0b\x00\x20\x00"
+    + b"\x00"
+    + (4).to_bytes(4, "little")
+    + (8).to_bytes(4, "little")
+    + (1).to_bytes(4, "little")
+    + b"\x0b\x00"
+    + bytes(32)
+    + (4).to_bytes(4, "little")
+    + b"test"
+)
 
 
 class Target(NamedTuple):
@@ -112,63 +144,100 @@ def nearly(kind: type[Message], dice: random.Random) -> bytes:
     return cbor.encode({**named, **fields})
 
 
-def evidence() -> Iterator[bytes]:
-    """One genuine-looking piece of evidence per simulated back end."""
-    chip_keys = keys.make_chip_keys()
-    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    simulated = chip.Chip(chip_keys, intel.IntelPki.issue(chip_keys, at=at))
-    for backend, size in (("sim-sgx", 32), ("sim-tdx", 48), ("sim-snp", 48)):
-        launch = chip.Launch.new(backend=backend, measurement=b"m" * size, host_data=b"h" * 32)
-        yield simulated.report(launch, b"r" * 64)[1]
+class Simulated(NamedTuple):
+    """A simulated machine's evidence and collateral, genuine in form."""
+
+    sgx: bytes
+    tdx: bytes
+    snp: bytes
+    pki: intel.IntelPki
+    collateral: dict[str, str]
+
+    @classmethod
+    def make(cls) -> Simulated:
+        """Of a machine made for this run."""
+        chip_keys = keys.make_chip_keys()
+        at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        pki = intel.IntelPki.issue(chip_keys, at=at)
+        signer = chip.Chip(chip_keys, pki)
+
+        def report(backend: str, size: int) -> bytes:
+            launch = chip.Launch.new(backend=backend, measurement=b"m" * size, host_data=b"h" * 32)
+            return signer.report(launch, b"r" * 64)[1]
+
+        return cls(
+            sgx=report("sim-sgx", 32),
+            tdx=report("sim-tdx", 48),
+            snp=report("sim-snp", 48),
+            pki=pki,
+            collateral=msgspec.json.decode(pki.collateral("tdx", at=at)),
+        )
+
+
+def wire_targets(dice: random.Random) -> Iterator[Target]:
+    """What parties send each other."""
+    yield Target("wire.cbor", cbor.decode, [cbor.encode(some_value(dice)) for _ in range(20)])
+    frames = b"\xd8\x18\x41\x00\xd8\x18\x58\x18" + bytes(24)
+    yield Target("wire.frames", read_frames, [frames])
+    yield Target("wire.endpoint", as_text(Endpoint.parse), [b"https://[::1]:7000", b"unix:/a/b"])
+    yield Target("wire.listen", as_text(parse_listen), [b"127.0.0.1:0", b"[::]:65535"])
+    for kind in message_kinds():
+        yield Target(
+            f"message.{kind.__module__.removeprefix('enarx.wire.')}.{kind.__name__}",
+            functools.partial(unpack, kind=kind),
+            [nearly(kind, dice) for _ in range(10)],
+        )
+
+
+def evidence_targets(simulated: Simulated) -> Iterator[Target]:
+    """What a TEE says, or what somebody says a TEE said."""
+    quotes = [simulated.sgx, simulated.tdx]
+    claims = cbor2.dumps({"pubkey-hash": cbor2.dumps([1, bytes(32)])})
+    tagged = cbor2.dumps(cbor2.CBORTag(ratls.TAG_QUOTE_AND_CLAIMS, [simulated.sgx, claims]))
+    kept = cmw.KeepMessage(
+        media_type=cmw.MEDIA_TYPES["sgx"], evidence=simulated.sgx, claims=claims
+    ).pack()
+    yield Target("evidence.kind", kind_of, [*quotes, simulated.snp])
+    yield Target("evidence.quote", quotes_pack_to_what_they_were, quotes)
+    yield Target("evidence.snp", snp.Report.parse, [simulated.snp])
+    yield Target("evidence.certificates", snp.parse_certificate_table, [bytes(24) + claims])
+    extension = x509.load_certificate(simulated.pki.pck).extensions[pck.PCK_EXTENSION_OID]
+    yield Target("evidence.pck", pck.parse_pck_extension, [extension])
+    yield Target("evidence.der", lambda data: der.read_any(data, 0), [simulated.pki.pck])
+    yield Target("evidence.cmw", cmw.KeepMessage.parse, [kept])
+    yield Target("evidence.ratls", ratls.RatlsEvidence.parse, [tagged])
+    yield Target("evidence.eventlog", eventlog.parse_event_log, [EVENT_LOG])
+
+
+def verifier_targets(simulated: Simulated) -> Iterator[Target]:
+    """Certificates, collateral and policies."""
+    collateral = simulated.collateral
+    info, identity = (collateral[name].encode() for name in ("tcb_info", "qe_identity"))
+    whole = msgspec.json.encode(collateral)
+    yield Target("verifier.certificate", x509.load_certificate, [simulated.pki.pck])
+    yield Target("verifier.certificates", x509.load_certificates, [simulated.pki.pck_chain])
+    yield Target("verifier.crl", x509.load_crl, [bytes.fromhex(collateral["pck_crl"])])
+    yield Target("verifier.collateral", DcapCollateral.from_json, [whole])
+    yield Target("verifier.tcb-info", tcb_info.parse_tcb_info, [info])
+    yield Target("verifier.qe-identity", tcb_info.parse_qe_identity, [identity])
+    yield Target("verifier.policy", as_text(Policy.from_toml), [POLICY])
+    references = functools.partial(read_references, name="fuzz")
+    yield Target("verifier.references", as_text(references), [REFERENCES])
+
+
+def client_targets() -> Iterator[Target]:
+    """What a user is given and passes on."""
+    modules = [path.read_bytes() for path in sorted((ROOT / "examples").rglob("exit.wasm"))]
+    yield Target("client.config", as_text(Config.from_toml), [CONFIG])
+    yield Target("client.module", functools.partial(Module.from_bytes, name="fuzz"), modules)
 
 
 def targets(dice: random.Random) -> list[Target]:
     """The table."""
-    at = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    chip_keys = keys.make_chip_keys()
-    pki = intel.IntelPki.issue(chip_keys, at=at)
-    sgx_quote, tdx_quote, report = evidence()
-    collateral = msgspec.json.decode(pki.collateral("tdx", at=at))
-    crl = bytes.fromhex(collateral["pck_crl"])
-    extension = pki.pck
-    wire_seeds = [cbor.encode(some_value(dice)) for _ in range(20)]
-    modules = [path.read_bytes() for path in sorted((ROOT / "examples").rglob("exit.wasm"))]
-    table = [
-        Target("wire.cbor", cbor.decode, wire_seeds),
-        Target("wire.frames", read_frames, [b"\xd8\x18\x41\x00\xd8\x18\x58\x18" + b"\x00" * 24]),
-        Target("wire.endpoint", as_text(Endpoint.parse), [b"https://[::1]:7000", b"unix:/a/b"]),
-        Target("wire.listen", as_text(parse_listen), [b"127.0.0.1:0", b"[::]:65535"]),
-        Target("evidence.kind", kind_of, [sgx_quote, tdx_quote, report]),
-        Target("evidence.quote", quotes_pack_to_what_they_were, [sgx_quote, tdx_quote]),
-        Target("evidence.snp", snp.Report.parse, [report]),
-        Target("evidence.certificates", snp.parse_certificate_table, [bytes(24) + report[:50]]),
-        Target("evidence.pck", pck.parse_pck_extension, [extension]),
-        Target("evidence.der", lambda data: der.read_any(data, 0), [extension]),
-        Target("verifier.certificate", x509.load_certificate, [pki.pck, pki.root]),
-        Target("verifier.certificates", x509.load_certificates, [pki.pck_chain]),
-        Target("verifier.crl", x509.load_crl, [crl]),
-        Target("verifier.tcb-info", tcb_info.parse_tcb_info, [collateral["tcb_info"].encode()]),
-        Target(
-            "verifier.qe-identity", tcb_info.parse_qe_identity, [collateral["qe_identity"].encode()]
-        ),
-        Target(
-            "verifier.json",
-            lambda data: strictjson.decode(data, what="fuzz", limit=limits.MESSAGE),
-            [collateral["qe_identity"].encode()],
-        ),
-        Target("verifier.policy", as_text(Policy.from_toml), [POLICY]),
-        Target(
-            "verifier.references", as_text(lambda text: read_references(text, name="f")), [POLICY]
-        ),
-        Target("client.config", as_text(Config.from_toml), [CONFIG]),
-        Target("client.module", lambda data: Module.from_bytes(data, name="fuzz"), modules),
+    simulated = Simulated.make()
+    return [
+        *wire_targets(dice),
+        *evidence_targets(simulated),
+        *verifier_targets(simulated),
+        *client_targets(),
     ]
-    for kind in message_kinds():
-        table.append(
-            Target(
-                f"message.{kind.__module__.removeprefix('enarx.wire.')}.{kind.__name__}",
-                functools.partial(unpack, kind=kind),
-                [nearly(kind, dice) for _ in range(10)],
-            )
-        )
-    return table
