@@ -291,6 +291,7 @@ class Attestation:
         self.keep.used = True
         client = self.keep.client
         return Session(
+            address=self._address,
             endpoint=keep_endpoint(self._address, client.endpoint),
             identity=client.identity,
             certificate=self.certificate,

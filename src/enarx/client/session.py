@@ -44,18 +44,25 @@ _COMPILE_FACTOR: Final = 4
 
 
 class Session:
-    """An owner's session with one attested Keep."""
+    """An owner's session with one attested Keep.
+
+    Attributes:
+        address: where the Keep listens, as its host says.
+        endpoint: the same, as a place to connect to.
+        certificate: the attested certificate, DER.
+    """
 
     def __init__(
         self,
         *,
+        address: str,
         endpoint: Endpoint,
         identity: Identity,
         certificate: bytes,
         limits: Limits,
         timeouts: Timeouts = DEFAULT,
     ) -> None:
-        self.endpoint = endpoint
+        self.address, self.endpoint = address, endpoint
         self.certificate = certificate
         self._identity, self._limits, self._timeouts = identity, limits, timeouts
 
