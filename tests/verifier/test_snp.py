@@ -204,6 +204,7 @@ def test_of_many_leaves_the_one_that_fits_is_taken() -> None:
         chip(tcb=made.tcb | {"ucode": 83}).leaf_der(),
         chip(hwid=b"\x66" * 64).leaf_der(),
         vlek(Product.GENOA).leaf_der(),
+        vlek(Product.GENOA).ask.der(),
     )
     endorsements = made.endorsements()
     more = Endorsements(certificates=(*others, *endorsements.certificates))
@@ -398,6 +399,17 @@ def test_unreadable_certificate_beside_good_ones_is_not_passed_over() -> None:
     assert verdict.failure is Failure.CHAIN
 
 
+def test_changed_certificate_that_is_not_needed_is_not_passed_over() -> None:
+    made = chip()
+    spare = replace(made.ask, subject="SEV-VLEK-Genoa")
+    changed = replace(spare, signer="somebody")
+    certificates = made.endorsements().certificates
+    good = Endorsements(certificates=(*certificates, spare.der()))
+    bad = Endorsements(certificates=(*certificates, changed.der()))
+    assert made.appraise(endorsements=good).tier is Tier.AFFIRMING
+    assert made.appraise(endorsements=bad).failure is Failure.CHAIN
+
+
 def test_more_certificates_than_the_limit_are_refused() -> None:
     made = chip()
     extra = tuple(replace(made.ask, subject=f"authority {number}").der() for number in range(70))
@@ -409,7 +421,7 @@ def test_more_certificates_than_the_limit_are_refused() -> None:
 
 def test_two_authorities_of_one_name_are_both_tried() -> None:
     made = chip()
-    other = replace(made.ask, key="another", signer="another", issuer="Somebody")
+    other = replace(made.ask, key="another")
     certificates = (other.der(), *made.endorsements().certificates)
     verdict = made.appraise(endorsements=Endorsements(certificates=certificates))
     assert verdict.tier is Tier.AFFIRMING

@@ -49,7 +49,6 @@ class Pool:
         key: identifies the pool in a cache.
         leaves: certificates of signing keys, explicitly supplied before those of the table.
         authorities: all other certificates.
-        table: the certificates of the host's table.
         crls: revocation lists that could be read.
         problems: what could not be read, one sentence each.
     """
@@ -57,7 +56,6 @@ class Pool:
     key: tuple[object, ...]
     leaves: tuple[Leaf, ...]
     authorities: tuple[x509.Certificate, ...]
-    table: tuple[x509.Certificate, ...]
     crls: tuple[x509.RevocationList, ...]
     problems: tuple[str, ...]
 
@@ -125,7 +123,6 @@ def _read_pool(key: tuple[object, ...], endorsements: Endorsements, own: tuple[b
         key=key,
         leaves=tuple(leaves),
         authorities=tuple(authorities),
-        table=table,
         crls=lists,
         problems=(*problems, *unread_lists),
     )
@@ -287,24 +284,31 @@ def _intermediate_name(product: Product, kind: str) -> str:
 
 
 def _check_supplied(pool: Pool, path: x509.Path, trace: Trace) -> None:
-    """Whatever was supplied can be read, and what the host's table holds belongs to the chain."""
-    trace_problems = list(pool.problems)
+    """Nothing that was supplied is damaged or foreign, whether the chain needs it or not.
+
+    A certificate that only happens not to be needed today is no reason to pass over that
+    somebody changed it: each must lead to a vendor's root, or to this chain's own.
+    """
+    problems = list(pool.problems)
+    own_root = path.root.spki_sha256 if path.root is not None else b""
     used = {one.der for one in path.certificates}
-    authorities = path.certificates[1:]
-    trace_problems += [
-        f"certificate table: {one.common_name or 'a certificate'} is not of this chain"
-        for one in pool.table
-        if one.der not in used and not any(x509.signed_by(one, above) for above in authorities)
-    ]
-    if trace_problems:
+    everything = [*pool.authorities, *(leaf.certificate for leaf in pool.leaves)]
+    for one in everything:
+        if one.der in used:
+            continue
+        end = x509.build_path(one, pool.authorities).root
+        if end is None or end.spki_sha256 not in (own_root, *roots.PINNED_ROOTS):
+            name = one.common_name or "a certificate without common name"
+            problems.append(f"{name} does not lead to a vendor's root")
+    if problems:
         trace.check(
             False,
             "snp.supplied",
-            "supplied certificates and lists can be read and used",
+            "supplied certificates and lists are whole",
             failure=Failure.CHAIN,
             claim=Claim.INSTANCE_IDENTITY,
-            expected="certificates of this chain",
-            found="; ".join(trace_problems[:4]),
+            expected="certificates that lead to a vendor's root",
+            found="; ".join(problems[:4]),
             source=SOURCE,
             remedy="drop or replace the damaged input",
             depth=1,

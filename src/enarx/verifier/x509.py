@@ -11,11 +11,14 @@ RFC 4055, section 3.1 (RSASSA-PSS).
 
 from __future__ import annotations
 
+import binascii
 import hashlib
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -26,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
+from enarx.evidence import der as evidence_der
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
 
 MAX_PATH: Final = 6
@@ -35,6 +39,8 @@ MIN_RSA_BITS: Final = 3072
 """Vendor RSA keys have 4096 bits; fewer than 3072 give less than 128 bits of strength."""
 
 _DER_SEQUENCE: Final = b"\x30"
+_PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+_PEM_END: Final = b"-----END CERTIFICATE-----"
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -45,6 +51,15 @@ _KNOWN_CRITICAL: Final = frozenset(
         x509.ExtendedKeyUsage.oid,
     }
 )
+_PEM: Final = re.compile(
+    rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\r\n\t ]*)-----END CERTIFICATE-----"
+)
+"""RFC 7468, section 5; text outside the blocks is left alone, as everybody does."""
+
+_VERSION_TAG: Final = b"\xa0"
+_COMMON_NAME: Final = bytes.fromhex("0603550403")
+"""OBJECT IDENTIFIER 2.5.4.3, in front of its value."""
+
 _KNOWN_CRITICAL_CRL: Final = frozenset({x509.AuthorityKeyIdentifier.oid, x509.CRLNumber.oid})
 
 _PSS_SHA384: Final = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
@@ -52,6 +67,9 @@ _PSS_SHA384: Final = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
 RSA_PSS_SHA384: Final = "RSASSA-PSS SHA-384"
 ECDSA_SHA256: Final = "ECDSA SHA-256"
 ECDSA_SHA384: Final = "ECDSA SHA-384"
+_ECDSA: Final[Mapping[str, ec.ECDSA]] = MappingProxyType(
+    {ECDSA_SHA256: ec.ECDSA(hashes.SHA256()), ECDSA_SHA384: ec.ECDSA(hashes.SHA384())}
+)
 
 _UNREADABLE: Final = (
     ValueError,
@@ -78,7 +96,7 @@ class Certificate:
         algorithm: how it is signed, one of the names in this module; empty for any other.
         authority: it may sign certificates (basic constraints and key usage).
         path_length: how many authorities may stand below it; ``None`` for no limit.
-        extensions: content of every extension by dotted OID.
+        extensions: content of the extensions that only their vendor knows, by dotted OID.
     """
 
     der: bytes
@@ -137,11 +155,15 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
     extensions = parsed.extensions
     constraints: x509.BasicConstraints | None = None
     usage: x509.KeyUsage | None = None
+    vendor: dict[str, bytes] = {}
     for extension in extensions:
-        if isinstance(extension.value, x509.BasicConstraints):
-            constraints = extension.value
-        elif isinstance(extension.value, x509.KeyUsage):
-            usage = extension.value
+        value = extension.value
+        if isinstance(value, x509.UnrecognizedExtension):
+            vendor[extension.oid.dotted_string] = value.value
+        elif isinstance(value, x509.BasicConstraints):
+            constraints = value
+        elif isinstance(value, x509.KeyUsage):
+            usage = value
         if extension.critical and extension.oid not in _KNOWN_CRITICAL:
             raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
     key = parsed.public_key()
@@ -149,12 +171,13 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
         raise ValueError("its key is neither RSA nor elliptic-curve")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     may_sign = usage is None or usage.key_cert_sign
+    issuer, subject = _names(_signed_part(der))
     return Certificate(
         der=der,
-        subject=parsed.subject.public_bytes(),
-        issuer=parsed.issuer.public_bytes(),
-        common_name=_common_name(parsed.subject),
-        issuer_common_name=_common_name(parsed.issuer),
+        subject=subject,
+        issuer=issuer,
+        common_name=_common_name(subject),
+        issuer_common_name=_common_name(issuer),
         serial=parsed.serial_number,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
@@ -164,23 +187,49 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
         algorithm=_algorithm(parsed),
         authority=constraints is not None and constraints.ca and may_sign,
         path_length=constraints.path_length if constraints is not None else None,
-        extensions={one.oid.dotted_string: _content(one.value) for one in extensions},
+        extensions=vendor,
         parsed=parsed,
     )
 
 
-def _content(value: x509.ExtensionType) -> bytes:
-    if isinstance(value, x509.UnrecognizedExtension):
-        return value.value
-    return value.public_bytes()
+def _signed_part(der: bytes) -> bytes:
+    """The first element of a certificate or revocation list, byte for byte as it came."""
+    content = evidence_der.read_whole(der, tag=evidence_der.SEQUENCE)
+    _, _, end = evidence_der.read_any(content, 0)
+    return content[:end]
 
 
-def _common_name(name: x509.Name) -> str:
-    found = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    if len(found) != 1:
+def _names(tbs: bytes) -> tuple[bytes, bytes]:
+    """Issuer and subject of a TBSCertificate, as they are encoded (RFC 5280, section 4.1)."""
+    content = evidence_der.read_whole(tbs, tag=evidence_der.SEQUENCE)
+    offset = 0
+    if content[:1] == _VERSION_TAG:
+        _, _, offset = evidence_der.read_any(content, offset)
+    for _ in ("serial number", "signature algorithm"):
+        _, _, offset = evidence_der.read_any(content, offset)
+    _, _, after_issuer = evidence_der.read_any(content, offset)
+    _, _, after_validity = evidence_der.read_any(content, after_issuer)
+    _, _, after_subject = evidence_der.read_any(content, after_validity)
+    return content[offset:after_issuer], content[after_validity:after_subject]
+
+
+def _list_issuer(tbs: bytes) -> bytes:
+    """Issuer of a TBSCertList, as it is encoded (RFC 5280, section 5.1)."""
+    content = evidence_der.read_whole(tbs, tag=evidence_der.SEQUENCE)
+    tag, _, offset = evidence_der.read_any(content, 0)
+    if tag == evidence_der.INTEGER:
+        _, _, offset = evidence_der.read_any(content, offset)
+    _, _, end = evidence_der.read_any(content, offset)
+    return content[offset:end]
+
+
+def _common_name(name: bytes) -> str:
+    """The one common name in an encoded name; empty where there is none or more than one."""
+    before, found, value = name.partition(_COMMON_NAME)
+    if not found or _COMMON_NAME in value or not before:
         return ""
-    value = found[0].value
-    return value if isinstance(value, str) else value.decode("latin-1")
+    _, text, _ = evidence_der.read_any(value, 0)
+    return text.decode("utf-8", "replace")
 
 
 def _algorithm(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
@@ -209,12 +258,15 @@ def load_certificates(data: bytes) -> tuple[bytes, ...]:
         raise ParseError(f"PEM of {len(data)} bytes is too long", code="certificate.size")
     if data.count(b"-----BEGIN") > MAX_CERTIFICATES:
         raise ParseError(f"more than {MAX_CERTIFICATES} certificates", code="certificate.count")
+    blocks = _PEM.findall(data)
+    if not len(blocks) == data.count(b"-----BEGIN") == data.count(b"-----END"):
+        raise ParseError("PEM holds something that is no certificate", code="certificate.pem")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            found = x509.load_pem_x509_certificates(data)
-            return tuple(one.public_bytes(Encoding.DER) for one in found)
-    except _UNREADABLE as error:
+        return tuple(
+            binascii.a2b_base64(block.translate(None, delete=b"\r\n\t "), strict_mode=True)
+            for block in blocks
+        )
+    except binascii.Error as error:
         raise ParseError(
             f"PEM certificates cannot be read: {error}", code="certificate.pem"
         ) from error
@@ -222,10 +274,25 @@ def load_certificates(data: bytes) -> tuple[bytes, ...]:
 
 def signed_by(child: Certificate, issuer: Certificate) -> bool:
     """Whether ``issuer`` signed ``child``: names, algorithm, strength and signature."""
-    if not child.algorithm or not _strong(issuer.public_key):
+    if child.issuer != issuer.subject:
+        return False
+    signature, signed = child.parsed.signature, _signed_part(child.der)
+    return _verifies(issuer.public_key, child.algorithm, signature, signed)
+
+
+def _verifies(key: PublicKey, algorithm: str, signature: bytes, signed: bytes) -> bool:
+    """Whether a strong key made this signature, in an algorithm that vendors use."""
+    if not _strong(key):
         return False
     try:
-        child.parsed.verify_directly_issued_by(issuer.parsed)
+        if isinstance(key, rsa.RSAPublicKey):
+            if algorithm != RSA_PSS_SHA384:
+                return False
+            key.verify(signature, signed, _PSS_SHA384, hashes.SHA384())
+        elif algorithm in _ECDSA:
+            key.verify(signature, signed, _ECDSA[algorithm])
+        else:
+            return False
     except (InvalidSignature, *_UNREADABLE):
         return False
     return True
@@ -332,12 +399,10 @@ class RevocationList:
 
     def signed_by(self, issuer: Certificate) -> bool:
         """Whether ``issuer`` signed the list: name, algorithm, strength and signature."""
-        if self.issuer != issuer.subject or not self.algorithm or not _strong(issuer.public_key):
+        if self.issuer != issuer.subject:
             return False
-        try:
-            return self.parsed.is_signature_valid(issuer.public_key)
-        except (InvalidSignature, *_UNREADABLE):
-            return False
+        signature, signed = self.parsed.signature, _signed_part(self.der)
+        return _verifies(issuer.public_key, self.algorithm, signature, signed)
 
     def lists(self, certificate: Certificate) -> bool:
         """Whether it revokes the certificate (which must be of the same issuer)."""
@@ -364,10 +429,11 @@ def load_crl(der: bytes) -> RevocationList:
         for extension in parsed.extensions:
             if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
                 raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
+        issuer = _list_issuer(_signed_part(der))
         return RevocationList(
             der=der,
-            issuer=parsed.issuer.public_bytes(),
-            issuer_common_name=_common_name(parsed.issuer),
+            issuer=issuer,
+            issuer_common_name=_common_name(issuer),
             this_update=parsed.last_update_utc,
             next_update=parsed.next_update_utc,
             algorithm=_algorithm(parsed),
