@@ -111,7 +111,10 @@ class Zygote:
     """A real zygote process and this side of its socket."""
 
     def __init__(
-        self, *, code: str = "from enarx.keep.zygote import main; main()", prefix: list[str] = []  # noqa: B006
+        self,
+        *,
+        code: str = "from enarx.keep.zygote import main; main()",
+        prefix: list[str] = [],  # noqa: B006
     ) -> None:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(SECONDS)
@@ -241,9 +244,7 @@ class Keep:
                     waiting.unregister(self.report)
                     continue
                 unpack(packet, GetReport)
-                reply = ReportReply(
-                    media_type="application/vnd.enarx.sgx-quote", evidence=EVIDENCE
-                )
+                reply = ReportReply(media_type="application/vnd.enarx.sgx-quote", evidence=EVIDENCE)
                 self.report.send(pack(reply))
             else:
                 return self.hear()

@@ -65,7 +65,10 @@ def main(request: Fork, descriptors: list[int], levels: Levels) -> int:
         return keep.run(boot, request)
     except EnarxError as error:
         _say(control, BootFailed(problem=problem.from_error(error)))
-        return os.EX_UNAVAILABLE
+    except OSError as error:
+        refusal = HostError(f"this Keep cannot go on: {error}", code="keep.os")
+        _say(control, BootFailed(problem=problem.from_error(refusal)))
+    return os.EX_UNAVAILABLE
 
 
 class _Keep:

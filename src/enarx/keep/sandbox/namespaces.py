@@ -45,9 +45,9 @@ def leave() -> None:
     except PermissionError:
         uid, gid = os.geteuid(), os.getegid()
         libc.syscall(libc.UNSHARE, _NEWUSER | flags)
-        _write("/proc/self/setgroups", "deny")
-        _write("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+        _write("/proc/self/setgroups", b"deny")
+        _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
+        _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
 
 
 def in_user_namespace() -> bool:
@@ -83,6 +83,6 @@ def visible() -> set[str]:
     return {name for name, effect in effects.items() if effect}
 
 
-def _write(path: str, text: str) -> None:
-    with open(path, "w", encoding="ascii") as file:
+def _write(path: str, text: bytes) -> None:
+    with open(path, "wb", buffering=0) as file:
         file.write(text)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 
 from enarx.keep.sandbox import bpf, libc
 from enarx.keep.sandbox.bpf import Allow, Check
@@ -20,9 +21,12 @@ from enarx.keep.sandbox.bpf import Allow, Check
 _SET_MODE_FILTER = 1
 _TSYNC = 1
 _CLONE_VM_THREAD = 0x00010100
+_CLONE_NAMESPACES = 0x7E020000
+_CLONE_TID = 0x01200000
+"""CLONE_CHILD_SETTID and CLONE_CHILD_CLEARTID, by which libc's fork knows its thread id."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_TMPFILE
 _FIONBIO, _FIOCLEX = 0x5421, 0x5451
-_PR_SET_VMA, _PR_SET_NAME = 0x53564D41, 15
+_PR_SET_NAME = 15
 
 NUMBERS = {
     "read": 0,
@@ -116,6 +120,7 @@ NUMBERS = {
 }
 """Numbers on x86-64 of the calls that are allowed anywhere."""
 
+_FORK = (Check(argument=0, mask=0xFFFFFFFF ^ _CLONE_TID, value=signal.SIGCHLD),)
 _COMMON = (
     Allow("read readv write writev close lseek fstat", "descriptors that it holds"),
     Allow("fcntl", "descriptor flags"),
@@ -131,7 +136,11 @@ _COMMON = (
 )
 _MEMORY = (Allow("mmap mprotect", "memory, not executable", (Check(argument=2, mask=4, value=0),)),)
 _THREADS = (
-    Allow("clone", "threads, not processes", (Check(argument=0, mask=0x10100, value=0x10100),)),
+    Allow(
+        "clone",
+        "threads, not processes",
+        (Check(argument=0, mask=_CLONE_VM_THREAD | _CLONE_NAMESPACES, value=_CLONE_VM_THREAD),),
+    ),
     Allow("set_tid_address arch_prctl", "start of a thread"),
     Allow("prctl", "a thread's name", (Check(argument=0, value=_PR_SET_NAME),)),
 )
@@ -161,7 +170,7 @@ KEEP = (
     *_THREADS,
     *_APP_LOADER,
     Allow("mmap mprotect", "memory, executable too: the compiler's output"),
-    Allow("clone", "fork of the workload's process", (Check(argument=0, mask=0xFF, value=17),)),
+    Allow("clone", "fork of the workload's process", _FORK),
     Allow("dup dup2 dup3 pipe2 pidfd_open close_range", "fork of the workload's process"),
     Allow("prctl", "end with the app loader", (Check(argument=0, value=1),)),
     Allow("setitimer prlimit64", "limits of processor time and memory"),
