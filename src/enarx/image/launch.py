@@ -36,7 +36,7 @@ SGX_PAGE_REG_READ: Final = 0x201
 """SECINFO.FLAGS of a regular page that is readable (Intel SDM volume 3D, section 35.7.1)."""
 
 SNP_PAGE_NORMAL: Final = 0x01
-"""PAGE_TYPE of PAGE_INFO (AMD 56860, SEV-SNP firmware ABI, table 66)."""
+"""PAGE_TYPE of PAGE_INFO (AMD 56860, SEV-SNP firmware ABI, table 67)."""
 _SNP_PAGE_INFO = struct.Struct("<48s48sHBBBBBBQ")
 
 

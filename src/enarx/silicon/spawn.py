@@ -18,8 +18,10 @@ from enarx.silicon import isolation
 from enarx.silicon.snapshot import PAYLOAD, Snapshot
 from enarx.wire.zygote import DESCRIPTOR
 
-_FLAGS: Final = ("-I", "-S", "-B", "-X", "pycache_prefix=/nonexistent")
+_FLAGS: Final = ("-I", "-S", "-B", "-X", "utf8", "-X", "pycache_prefix=/nonexistent")
 """Isolated, without site packages; no .pyc is written, and none is looked for: none is measured."""
+_ENVIRONMENT: Final = {"LC_ALL": "C"}
+"""Any other locale is read from files that are not measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +74,12 @@ def _command(snapshot: Snapshot) -> tuple[str, list[str], dict[str, str]]:
     python = [interpreter, *_FLAGS, "-c", code]
     libraries = ":".join(root + part for part in runtime.library_path)
     if snapshot.own_root or not runtime.loader:
-        return interpreter, python, {"LD_LIBRARY_PATH": libraries}
+        return interpreter, python, _ENVIRONMENT | {"LD_LIBRARY_PATH": libraries}
     # The kernel would take the host's loader, and the loader the host's libraries.
     loaded = {os.path.dirname(source.path) for source in runtime.sources if ".so" in source.path}
     everywhere = ":".join([libraries, *sorted(root + directory for directory in loaded)])
     loader = root + runtime.loader
-    return loader, [loader, "--library-path", everywhere, *python], {}
+    return loader, [loader, "--library-path", everywhere, *python], _ENVIRONMENT
 
 
 def _become_zygote(
