@@ -22,7 +22,6 @@ from enarx.cli.options import (
 )
 from enarx.cli.streams import Output, read_descriptor
 from enarx.cli.workload import Prepared, prepare
-from enarx.client.report import Report
 from enarx.client.result import EXIT_REFUSED, error_of, exit_code
 from enarx.client.start import choose_policy, open_client
 from enarx.client.text import printable
@@ -89,7 +88,7 @@ def run(
         job = _Job(prepared, host=host, backend=backend, limits=limits, stdin=stdin)
         code = run_to_end(job.main())
     job.tell(quiet=quiet, as_json=as_json)
-    return job.exit_code(code)
+    return code
 
 
 class _Job:
@@ -148,6 +147,8 @@ class _Job:
 
     def tell(self, *, quiet: bool, as_json: bool) -> None:
         """The report and the error, on stderr."""
+        from enarx.client.report import Report
+
         report = None
         if self._attestation is not None and not self._pipe_closed:
             report = Report.of(self._attestation, ended=self._ended, seconds=self._seconds)
@@ -159,10 +160,6 @@ class _Job:
                 click.echo(report.text_for(sys.stderr), err=True)
             if self._error is not None:
                 click.echo(printable(f"enarx: {self._error}"), err=True)
-
-    def exit_code(self, code: int) -> int:
-        """The command's exit code."""
-        return code
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ asked for, and what the evidence says decides.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import uuid
@@ -41,8 +42,7 @@ from enarx.wire.fields import Limits
 from enarx.wire.manager import Contract, ContractList, CreateKeep, HostStatus, KeepList, KeepStatus
 
 if TYPE_CHECKING:
-    from enarx.client.appraisal import Asked, Expected
-    from enarx.verifier.appraisal import Verifier
+    from enarx.client.appraisal import Appraiser, Asked, Expected
     from enarx.verifier.keep import KeepAppraisal
     from enarx.verifier.policy import Policy
 
@@ -70,8 +70,7 @@ class AsyncClient:
         self.identity = identity or load_identity()
         self.timeouts = timeouts
         self._manager = Manager(self.endpoint, self.identity, timeouts)
-        self._expected: Expected | None = None
-        self._verifier: Verifier | None = None
+        self._appraiser: asyncio.Task[Appraiser] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,6 +82,9 @@ class AsyncClient:
         traceback: TracebackType | None,
     ) -> None:
         await self._manager.close()
+        if self._appraiser is not None:
+            # Its thread cannot be stopped, and nobody waits for what comes of it.
+            self._appraiser.cancel()
 
     async def host(self) -> HostStatus:
         """What the host says of itself."""
@@ -106,6 +108,7 @@ class AsyncClient:
             UsageError: no such back end here; it lists those there are.
             HostError: the host lacks what that back end needs.
         """
+        self._prepare()
         backend = _choose(await self.contracts(), backend)
         limits = limits or Limits()
         nonce = os.urandom(NONCE_BYTES)
@@ -122,21 +125,15 @@ class AsyncClient:
             )
         return AsyncKeep(self, self._manager, status=status, nonce=nonce, limits=limits)
 
-    def expected(self) -> Expected:
-        """Payload and runtime of this installation, measured at first use."""
-        if self._expected is None:
-            from enarx.client.appraisal import Expected
+    async def appraiser(self) -> Appraiser:
+        """What verifies: it measures this installation once and remembers validated chains."""
+        return await asyncio.shield(self._prepare())
 
-            self._expected = Expected.here()
-        return self._expected
-
-    def verifier(self) -> Verifier:
-        """The verifier, which remembers the chains it has validated."""
-        if self._verifier is None:
-            from enarx.verifier.appraisal import Verifier
-
-            self._verifier = Verifier()
-        return self._verifier
+    def _prepare(self) -> asyncio.Task[Appraiser]:
+        """Begin to load the verifier, in a thread: it is ready when the evidence comes."""
+        if self._appraiser is None:
+            self._appraiser = asyncio.create_task(asyncio.to_thread(_load_appraiser))
+        return self._appraiser
 
     async def keeps(self) -> tuple[KeepStatus, ...]:
         """What the host says of this owner's Keeps, oldest first."""
@@ -205,9 +202,6 @@ class AsyncKeep:
         Raises:
             ProtocolError, RefusedError, HostError: there is no evidence to verify.
         """
-        from enarx.client.appraisal import Asked, appraise_response, explain
-        from enarx.verifier.policy import Policy
-
         # 3. and 4.
         response = await self._manager.call(
             "POST",
@@ -225,16 +219,17 @@ class AsyncKeep:
             owner=self.client.identity.digest,
             limits=self.limits,
         )
-        asked = Asked(
+        # 8.
+        appraiser = await self.client.appraiser()
+        asked = appraiser.asked(
             backend=self.backend,
             nonce=self._nonce,
             init_data=data,
-            expected=expected or self.client.expected(),
-            policy=policy or Policy.builtin("default"),
+            expected=expected,
+            policy=policy,
         )
-        # 8.
-        appraisal = appraise_response(response, asked, verifier=self.client.verifier())
-        differing = await explain(appraisal, asked.expected, self._manifests)
+        appraisal = appraiser.appraise(response, asked)
+        differing = await appraiser.explain(appraisal, asked.expected, self._manifests)
         return Attestation(
             keep=self, response=response, appraisal=appraisal, asked=asked, differences=differing
         )
@@ -316,6 +311,12 @@ class Attestation:
                 hint="create a new Keep",
                 code="verification.time",
             )
+
+
+def _load_appraiser() -> Appraiser:
+    from enarx.client.appraisal import Appraiser
+
+    return Appraiser()
 
 
 def keep_endpoint(address: str, host: Endpoint) -> Endpoint:

@@ -8,6 +8,7 @@ names the difference and changes no verdict.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Final
 
 from enarx.client.paths import cache_dir
 from enarx.errors import EnarxError, ProtocolError, UsageError
+from enarx.evidence.claims import Claims
 from enarx.image.cache import Cache
 from enarx.image.installation import measure_installation
 from enarx.image.launch import BACKENDS, launch_measurement
@@ -109,27 +111,76 @@ class Asked:
     policy: Policy
 
 
-def appraise_response(
-    response: AttestResponse, asked: Asked, *, verifier: Verifier
-) -> KeepAppraisal:
-    """Judge the certificate of a Keep against what was asked for, now.
+class Appraiser:
+    """Judges Keeps: one verifier, which remembers validated chains, and this installation."""
 
-    Raises:
-        ParseError: it is no certificate of a Keep, or the endorsements have no such form.
-    """
-    return appraise_keep(
-        response.certificate,
-        KeepRequest(
-            kind=BACKENDS[asked.backend],
-            nonce=asked.nonce,
-            init_data=asked.init_data,
-            references=asked.expected.references(asked.backend),
-        ),
-        policy=asked.policy,
-        at=datetime.now(UTC),
-        endorsements=_endorsements(response),
-        verifier=verifier,
-    )
+    def __init__(self) -> None:
+        self._verifier = Verifier()
+        self._here: Expected | None = None
+        with contextlib.suppress(UsageError):
+            self._here = Expected.here()
+
+    def asked(
+        self, *, backend: str, nonce: bytes, init_data: bytes, expected: Expected | None,
+        policy: Policy | None,
+    ) -> Asked:  # fmt: skip
+        """What was asked for.
+
+        Args:
+            expected: this installation's own payload and runtime when None.
+            policy: the built-in `default` when None.
+
+        Raises:
+            UsageError: nothing is expected: this machine cannot say what a Keep runs.
+        """
+        return Asked(
+            backend=backend,
+            nonce=nonce,
+            init_data=init_data,
+            expected=expected or self._here or Expected.here(),
+            policy=policy or Policy.builtin("default"),
+        )
+
+    def appraise(self, response: AttestResponse, asked: Asked) -> KeepAppraisal:
+        """Judge the certificate of a Keep against what was asked for, now.
+
+        Raises:
+            ParseError: it is no certificate of a Keep, or the endorsements have no such form.
+        """
+        return appraise_keep(
+            response.certificate,
+            KeepRequest(
+                kind=BACKENDS[asked.backend],
+                nonce=asked.nonce,
+                init_data=asked.init_data,
+                references=asked.expected.references(asked.backend),
+            ),
+            policy=asked.policy,
+            at=datetime.now(UTC),
+            endorsements=_endorsements(response),
+            verifier=self._verifier,
+        )
+
+    async def explain(
+        self,
+        appraisal: KeepAppraisal,
+        expected: Expected,
+        ask: Callable[[], Awaitable[Manifests]],
+    ) -> tuple[str, ...]:
+        """What differs, file by file, where the code is not the expected one; empty otherwise.
+
+        Args:
+            ask: gets the manifests from the host.
+        """
+        failed = {link.name for link in appraisal.verdict.failed}
+        if not failed & _CODE_LINKS or failed & _VOUCHING_LINKS:
+            # In the second case nothing vouches for the digests to compare manifests with.
+            return ()
+        try:
+            manifests = await ask()
+        except EnarxError as error:
+            return (f"the host does not say which files it launched: {error.message}",)
+        return _explain(appraisal.claims, expected, manifests)
 
 
 def _endorsements(response: AttestResponse) -> Endorsements:
@@ -142,25 +193,8 @@ def _endorsements(response: AttestResponse) -> Endorsements:
         ) from None
 
 
-async def explain(
-    appraisal: KeepAppraisal, expected: Expected, ask: Callable[[], Awaitable[Manifests]]
-) -> tuple[str, ...]:
-    """What differs, file by file, where the code is not the expected one; empty otherwise.
-
-    Args:
-        ask: gets the manifests from the host.
-    """
-    failed = {link.name for link in appraisal.verdict.failed}
-    if not failed & _CODE_LINKS:
-        return ()
-    if failed & _VOUCHING_LINKS:
-        return ()  # nothing vouches for the digests that manifests would be compared with
-    try:
-        manifests = await ask()
-    except EnarxError as error:
-        return (f"the host does not say which files it launched: {error.message}",)
+def _explain(claims: Claims, expected: Expected, manifests: Manifests) -> tuple[str, ...]:
     lines: list[str] = []
-    claims = appraisal.claims
     for name, found, claimed, wanted, reference in (
         ("payload", manifests.payload, claims.payload, expected.payload, expected.payload_manifest),
         ("runtime", manifests.runtime, claims.runtime, expected.runtime, expected.runtime_manifest),
