@@ -232,3 +232,14 @@ def test_wheel_carries_types_protocol_and_licence_and_no_tests(tmp_path: Path) -
     assert {*sources, "enarx/py.typed", "enarx/wire/protocol.cddl"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.split("/")[0] in ("tests", "tools", "bench")]
+
+
+def test_what_runs_in_a_keep_is_pinned_alike_for_every_way_to_install() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = {
+        line.strip()
+        for line in (ROOT / "requirements" / "payload.in").read_text().splitlines()
+        if line.strip() and not line.startswith("#")
+    }
+    pinned = {entry.partition(";")[0].strip() for entry in declared if "==" in entry}
+    assert pinned == wanted
