@@ -56,7 +56,9 @@ def keep(backend: str, control: socket.socket, listener: socket.socket) -> None:
         case "sim-dies":
             os._exit(7)
         case "sim-hangs":
-            control.recv(1)
+            while control.recv(1):
+                pass
+            os._exit(0)
         case "sim-fails":
             error = RefusedError("this Keep does not want to", code="keep.unwilling")
             control.send(pack(BootFailed(problem=from_error(error))))

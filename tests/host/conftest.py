@@ -1,0 +1,37 @@
+"""Hosts for the tests of this room."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+if sys.platform != "linux":
+    collect_ignore_glob = ["test_*.py"]
+
+from .rig import RunningHost
+
+Start = Callable[..., RunningHost]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start hosts that end with the test."""
+    started: list[RunningHost] = []
+
+    def one(*arguments: str, **options: Any) -> RunningHost:
+        host = RunningHost(*arguments, **options)
+        started.append(host)
+        return host
+
+    yield one
+    for host in reversed(started):
+        host.close()
+
+
+@pytest.fixture
+def host(start: Start) -> RunningHost:
+    """A host with the fake silicon."""
+    return start()
