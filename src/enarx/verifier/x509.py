@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
+from enarx.evidence import der
 from enarx.evidence import der as evidence_der
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
 
@@ -126,23 +127,25 @@ class Certificate:
         return self.not_before <= at <= self.not_after
 
 
-def load_certificate(der: bytes) -> Certificate:
+def load_certificate(data: bytes) -> Certificate:
     """Read a DER certificate.
 
     Raises:
         ParseError: not one certificate, a key or extension nobody here understands, an
             extension twice, a critical extension that is unknown, or over-long.
     """
-    if len(der) > MAX_CERTIFICATE_BYTES:
+    if len(data) > MAX_CERTIFICATE_BYTES:
         raise ParseError(
-            f"certificate is {len(der)} bytes, more than {MAX_CERTIFICATE_BYTES}",
+            f"certificate is {len(data)} bytes, more than {MAX_CERTIFICATE_BYTES}",
             code="certificate.size",
         )
     try:
         with warnings.catch_warnings():
             # AMD's VCEKs have serial number 0, which cryptography warns about.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            return _read(x509.load_der_x509_certificate(der), der)
+            parsed = _read(x509.load_der_x509_certificate(data), data)
+        _require_whole_octets(data)
+        return parsed
     except _UNREADABLE as error:
         raise ParseError(
             f"certificate cannot be read: {error}",
@@ -151,7 +154,7 @@ def load_certificate(der: bytes) -> Certificate:
         ) from error
 
 
-def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
+def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
     extensions = parsed.extensions
     constraints: x509.BasicConstraints | None = None
     usage: x509.KeyUsage | None = None
@@ -173,7 +176,7 @@ def _read(parsed: x509.Certificate, der: bytes) -> Certificate:
     may_sign = usage is None or usage.key_cert_sign
     issuer, subject = _names(_signed_part(der))
     return Certificate(
-        der=der,
+        der=data,
         subject=subject,
         issuer=issuer,
         common_name=_common_name(subject),
@@ -414,24 +417,25 @@ class RevocationList:
         return self.next_update is not None and self.this_update <= at <= self.next_update
 
 
-def load_crl(der: bytes) -> RevocationList:
+def load_crl(data: bytes) -> RevocationList:
     """Read a DER revocation list.
 
     Raises:
         ParseError: not one list, a critical extension that is unknown, or over-long.
     """
-    if len(der) > MAX_CRL_BYTES:
+    if len(data) > MAX_CRL_BYTES:
         raise ParseError(
-            f"revocation list is {len(der)} bytes, more than {MAX_CRL_BYTES}", code="crl.size"
+            f"revocation list is {len(data)} bytes, more than {MAX_CRL_BYTES}", code="crl.size"
         )
     try:
-        parsed = x509.load_der_x509_crl(der)
+        parsed = x509.load_der_x509_crl(data)
+        _require_whole_octets(data)
         for extension in parsed.extensions:
             if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
                 raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
         issuer = _list_issuer(_signed_part(der))
         return RevocationList(
-            der=der,
+            der=data,
             issuer=issuer,
             issuer_common_name=_common_name(issuer),
             this_update=parsed.last_update_utc,
@@ -474,7 +478,7 @@ def load_pool(
     """
     good: list[Certificate] = []
     problems: list[str] = []
-    for number, der in enumerate(ders):
+    for number, one in enumerate(ders):
         if number >= MAX_CERTIFICATES:
             problems.append(f"more than {MAX_CERTIFICATES} certificates were supplied")
             break
