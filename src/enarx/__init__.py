@@ -10,7 +10,24 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC: dict[str, str] = {}
+_PUBLIC: dict[str, str] = {
+    "AsyncClient": "enarx.client.agent",
+    "Client": "enarx.client.sync",
+    "Config": "enarx.client.config",
+    "EnarxError": "enarx.errors",
+    "Expected": "enarx.client.appraisal",
+    "Identity": "enarx.client.identity",
+    "Limits": "enarx.wire.fields",
+    "Policy": "enarx.verifier.policy",
+    "Result": "enarx.client.result",
+    "Timeouts": "enarx.client.bounds",
+    "Verdict": "enarx.verifier.verdict",
+    "VerificationError": "enarx.errors",
+    "open_client": "enarx.client.start",
+    "run": "enarx.client.simple",
+    "run_async": "enarx.client.simple",
+    "workload": "enarx.client.sync",
+}
 
 
 def __getattr__(name: str) -> Any:
