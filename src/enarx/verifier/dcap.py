@@ -28,6 +28,7 @@ from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tdx_log import check_event_logs
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import Verified
+from enarx.verifier.x509 import Memo
 
 _DEPTH = 3
 
@@ -107,7 +108,7 @@ def _standing(
     kind: str, quote: Quote, endorsements: Endorsements, cache: Cache
 ) -> tuple[PckChain, Vouching, Standing]:
     """Steps 1 to 5, each remembered under exactly the bytes that it depends on."""
-    signature = quote.signature
+    signature, memo = quote.signature, Memo()
     chain_key = (
         "dcap.chain",
         signature.certification_type,
@@ -120,6 +121,7 @@ def _standing(
             signature.certification_type,
             signature.certification_data,
             endorsements.certificates,
+            memo,
         ),
     )
     vouching_key = (
@@ -138,7 +140,7 @@ def _standing(
         collateral = None
         if supplied is not None:
             collateral = cache.get_or_make(
-                ("dcap.collateral", supplied), lambda: read_collateral(supplied)
+                ("dcap.collateral", supplied), lambda: read_collateral(supplied, memo)
             )
         return stand(kind, chain, vouching, signature.qe_report, collateral, td)
 

@@ -21,6 +21,7 @@ from enarx.evidence.pck import PCK_EXTENSION_OID, PckExtension, parse_pck_extens
 from enarx.evidence.quote import CERTIFICATION_PCK_CHAIN, QuoteSignature
 from enarx.verifier.x509 import (
     Certificate,
+    Memo,
     Path,
     PublicKey,
     build_path,
@@ -44,6 +45,7 @@ class PckChain:
         problem: why this is not a whole PCK chain; empty when it is one.
         second: common name of the certificate that stands behind the leaf in the quote: its CA,
             but for quotes that have the root there.
+        root_second: the quote is one of those.
         structural: the quote has no chain at all and none was supplied.
     """
 
@@ -51,6 +53,7 @@ class PckChain:
     extension: PckExtension | None
     problem: str
     second: str = ""
+    root_second: bool = False
     structural: bool = False
 
     @property
@@ -87,7 +90,7 @@ class Vouching:
 
 
 def read_pck_chain(
-    certification_type: int, certification_data: bytes, supplied: Sequence[bytes]
+    certification_type: int, certification_data: bytes, supplied: Sequence[bytes], memo: Memo
 ) -> PckChain:
     """Find the PCK chain in a quote's certification data, or among supplied certificates.
 
@@ -95,6 +98,7 @@ def read_pck_chain(
         certification_type: as in the quote; only type 5 holds a chain.
         certification_data: for type 5 PEM in any order, often ended by a NUL.
         supplied: DER certificates from elsewhere, to complete the chain.
+        memo: of this appraisal.
     """
     problems: tuple[str, ...] = ()
     ders: tuple[bytes, ...] = tuple(supplied)
@@ -110,7 +114,7 @@ def read_pck_chain(
             problem=f"certification data of type {certification_type} holds no certificates",
             structural=True,
         )
-    pool, problems = load_pool(ders)
+    pool, problems = load_pool(ders, load=memo.load)
     leaf = next((one for one in pool if PCK_EXTENSION_OID in one.extensions), None)
     if leaf is None:
         return PckChain(
@@ -118,7 +122,7 @@ def read_pck_chain(
             extension=None,
             problem="; ".join(problems) or "no certificate has the SGX extension",
         )
-    path = build_path(leaf, pool)
+    path = build_path(leaf, pool, signed=memo.signed_by)
     problem = "; ".join(part for part in (path.problem, *problems) if part)
     extension: PckExtension | None = None
     try:
@@ -129,9 +133,13 @@ def read_pck_chain(
         problem = f"chain has {len(path.certificates)} certificates, not {PCK_PATH_LENGTH}"
     if not problem and leaf.authority:
         problem = "the PCK certificate is a certificate authority"
-    others = [one.common_name for one in pool if one is not leaf]
+    others = [one for one in pool if one is not leaf]
     return PckChain(
-        path=path, extension=extension, problem=problem, second=others[0] if others else ""
+        path=path,
+        extension=extension,
+        problem=problem,
+        second=others[0].common_name if others else "",
+        root_second=len(others) > 1 and others[0].self_issued and not others[1].self_issued,
     )
 
 

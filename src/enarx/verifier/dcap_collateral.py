@@ -19,6 +19,7 @@ from enarx.verifier.dcap_chain import verify_p256
 from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.tcb_info import QeIdentity, TcbInfo, parse_qe_identity, parse_tcb_info
 from enarx.verifier.x509 import (
+    Memo,
     Path,
     RevocationList,
     build_path,
@@ -77,17 +78,17 @@ class CollateralSet:
         return tuple({id(path): path for path in paths if path is not None}.values())
 
 
-def read_collateral(collateral: DcapCollateral) -> CollateralSet:
+def read_collateral(collateral: DcapCollateral, memo: Memo) -> CollateralSet:
     """Read every part and check the signatures that do not depend on a quote."""
-    tcb_path, tcb_chain_problem = _signer_path(collateral.tcb_info_issuer_chain)
+    tcb_path, tcb_chain_problem = _signer_path(collateral.tcb_info_issuer_chain, memo)
     # Intel sends the same chain twice; it is built once.
     if collateral.qe_identity_issuer_chain == collateral.tcb_info_issuer_chain:
         qe_path, qe_chain_problem = tcb_path, tcb_chain_problem
     else:
-        qe_path, qe_chain_problem = _signer_path(collateral.qe_identity_issuer_chain)
+        qe_path, qe_chain_problem = _signer_path(collateral.qe_identity_issuer_chain, memo)
     root_crl, root_crl_problem = _revocation_list(collateral.root_ca_crl)
     pck_crl, pck_crl_problem = _revocation_list(collateral.pck_crl)
-    crl_path, crl_path_problem = _path(collateral.pck_crl_issuer_chain)
+    crl_path, crl_path_problem = _path(collateral.pck_crl_issuer_chain, memo)
     return CollateralSet(
         tcb_info=_document(
             collateral.tcb_info,
@@ -139,9 +140,9 @@ def _document(
     return SignedDocument(document=document, path=path, problem=problem)
 
 
-def _signer_path(pem: bytes) -> tuple[Path | None, str]:
+def _signer_path(pem: bytes, memo: Memo) -> tuple[Path | None, str]:
     """Chain of a TCB signing certificate, which must be one and nothing else."""
-    path, problem = _path(pem)
+    path, problem = _path(pem, memo)
     if path is None or problem:
         return path, problem
     leaf = path.certificates[0]
@@ -152,17 +153,17 @@ def _signer_path(pem: bytes) -> tuple[Path | None, str]:
     return path, ""
 
 
-def _path(pem: bytes) -> tuple[Path | None, str]:
+def _path(pem: bytes, memo: Memo) -> tuple[Path | None, str]:
     """The chain in a PEM text whose first certificate is its leaf."""
     if not pem:
         return None, ""
     try:
-        pool, problems = load_pool(load_certificates(pem.rstrip(b"\0")))
+        pool, problems = load_pool(load_certificates(pem.rstrip(b"\0")), load=memo.load)
     except ParseError as error:
         return None, error.message
     if problems:
         return None, "; ".join(problems)
-    path = build_path(pool[0], pool)
+    path = build_path(pool[0], pool, signed=memo.signed_by)
     return path, path.problem
 
 

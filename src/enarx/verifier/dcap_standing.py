@@ -123,7 +123,7 @@ def stand(
         issued=_issued(collateral),
         valid_until=min((one.end for one in windows if one.end is not None), default=None),
         remedy=remedy,
-        findings=_findings(collateral),
+        findings=_findings(chain, collateral),
         components=_components(chain.extension),
     )
 
@@ -481,12 +481,13 @@ def _issued(collateral: CollateralSet | None) -> datetime | None:
     return min(dates, default=None)
 
 
-def _findings(collateral: CollateralSet | None) -> tuple[str, ...]:
+def _findings(chain: PckChain, collateral: CollateralSet | None) -> tuple[str, ...]:
+    findings = ("pck_chain_order_leaf_root_intermediate",) if chain.root_second else ()
     if collateral is None:
-        return ("no_collateral",)
+        return (*findings, "no_collateral")
     if collateral.root_crl is None or collateral.pck_crl is None:
-        return ("no_crl",)
-    return ()
+        return (*findings, "no_crl")
+    return findings
 
 
 def _components(extension: PckExtension | None) -> dict[str, int]:

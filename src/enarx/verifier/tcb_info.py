@@ -29,6 +29,7 @@ MAX_MODULE_IDENTITIES = 64
 """TDX module identities in one TCB info; Intel lists two."""
 
 COMPONENTS = 16
+MAX_COMPONENT_SVN = 255
 TCB_INFO_VERSION = 3
 QE_IDENTITY_VERSION = 2
 TCB_TYPE = 0
@@ -289,15 +290,17 @@ def _hex(value: str, size: int, name: str) -> bytes:
 
 def _time(value: str, what: str) -> datetime:
     try:
-        return datetime.strptime(value, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        if len(value) == len("YYYY-MM-DDTHH:MM:SSZ") and value[10] + value[19] == "TZ":
+            return datetime.fromisoformat(value).astimezone(UTC)
     except ValueError:
-        _fail(what, f"has the time {value[:40]!r}, expected YYYY-MM-DDTHH:MM:SSZ")
+        pass  # the one message below is for every form that it cannot have
+    _fail(what, f"has the time {value[:40]!r}, expected YYYY-MM-DDTHH:MM:SSZ")
 
 
 def _svns(components: list[_Component]) -> tuple[int, ...]:
-    svns = tuple(component.svn for component in components)
-    if len(svns) != COMPONENTS or not all(0 <= svn <= 255 for svn in svns):
-        _fail("TCB info", f"has a level that is not {COMPONENTS} components of 0..255")
+    svns = tuple([component.svn for component in components])
+    if len(svns) != COMPONENTS or min(svns) < 0 or max(svns) > MAX_COMPONENT_SVN:
+        _fail("TCB info", f"has a level that is not {COMPONENTS} components of 0..{MAX_COMPONENT_SVN}")
     return svns
 
 

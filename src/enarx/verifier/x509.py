@@ -29,7 +29,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
-from enarx.evidence import der
 from enarx.evidence import der as evidence_der
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
 
@@ -40,8 +39,6 @@ MIN_RSA_BITS: Final = 3072
 """Vendor RSA keys have 4096 bits; fewer than 3072 give less than 128 bits of strength."""
 
 _DER_SEQUENCE: Final = b"\x30"
-_PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
-_PEM_END: Final = b"-----END CERTIFICATE-----"
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -56,6 +53,7 @@ _PEM: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\r\n\t ]*)-----END CERTIFICATE-----"
 )
 """RFC 7468, section 5; text outside the blocks is left alone, as everybody does."""
+
 
 _VERSION_TAG: Final = b"\xa0"
 _COMMON_NAME: Final = bytes.fromhex("0603550403")
@@ -144,7 +142,7 @@ def load_certificate(data: bytes) -> Certificate:
             # AMD's VCEKs have serial number 0, which cryptography warns about.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             parsed = _read(x509.load_der_x509_certificate(data), data)
-        _require_whole_octets(data)
+        _require_one_encoding(data)
         return parsed
     except _UNREADABLE as error:
         raise ParseError(
@@ -174,7 +172,7 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
         raise ValueError("its key is neither RSA nor elliptic-curve")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     may_sign = usage is None or usage.key_cert_sign
-    issuer, subject = _names(_signed_part(der))
+    issuer, subject = _names(_signed_part(data))
     return Certificate(
         der=data,
         subject=subject,
@@ -193,6 +191,28 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
         extensions=vendor,
         parsed=parsed,
     )
+
+
+def _require_one_encoding(data: bytes) -> None:
+    """Refuse what the signature does not protect and other readers may read differently.
+
+    The algorithm outside the signed part must be the one inside (RFC 5280, section 4.1.1.2),
+    and a signature is a whole number of octets.
+
+    Raises:
+        ParseError: either is not so.
+    """
+    content = evidence_der.read_whole(data, tag=evidence_der.SEQUENCE)
+    parts = list(evidence_der.elements(content))
+    if len(parts) != 3 or parts[2][1][:1] != b"\0":
+        raise ParseError("signature is not a whole number of octets", code="certificate.signature")
+    inner = [
+        value for tag, value in evidence_der.elements(parts[0][1]) if tag == evidence_der.SEQUENCE
+    ]
+    if not inner or inner[0] != parts[1][1]:
+        raise ParseError(
+            "signature algorithm is not the one in the signed part", code="certificate.algorithm"
+        )
 
 
 def _signed_part(der: bytes) -> bytes:
@@ -429,11 +449,11 @@ def load_crl(data: bytes) -> RevocationList:
         )
     try:
         parsed = x509.load_der_x509_crl(data)
-        _require_whole_octets(data)
+        _require_one_encoding(data)
         for extension in parsed.extensions:
             if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
                 raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
-        issuer = _list_issuer(_signed_part(der))
+        issuer = _list_issuer(_signed_part(data))
         return RevocationList(
             der=data,
             issuer=issuer,
@@ -483,7 +503,7 @@ def load_pool(
             problems.append(f"more than {MAX_CERTIFICATES} certificates were supplied")
             break
         try:
-            good.append(load(der))
+            good.append(load(one))
         except ParseError as error:
             problems.append(f"certificate {number + 1}: {error.message}")
     return tuple(good), tuple(problems)
