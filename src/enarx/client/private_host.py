@@ -41,13 +41,14 @@ _LOG_TAIL: Final = 2000
 
 @contextlib.asynccontextmanager
 async def private_host(
-    *, timeouts: Timeouts = DEFAULT, payload: Path | None = None
+    *, timeouts: Timeouts = DEFAULT, payload: Path | None = None, listen: str = ""
 ) -> AsyncIterator[Endpoint]:
     """Start a host and end it with this context.
 
     Args:
         timeouts: how long it may take to be ready, and to end.
         payload: directory of another payload to launch, for tests of what is refused.
+        listen: `ADDR:PORT` to listen on with TLS as well; the endpoint is that one then.
 
     Raises:
         UsageError: this is not Linux on x86-64.
@@ -58,14 +59,20 @@ async def private_host(
     ours, theirs = socket.socketpair()
     readable, writable = os.pipe()
     process: subprocess.Popen[bytes] | None = None
+    more = ["--payload", str(payload)] if payload is not None else []
+    more += ["--listen", listen, "--any-tenant"] if listen else []
     try:
         try:
             with theirs, (directory / _LOG).open("xb") as log:
-                process = _start(directory, theirs.fileno(), writable, log.fileno(), payload)
+                process = _start(directory, theirs.fileno(), writable, log.fileno(), more)
         finally:
             os.close(writable)
-        await _ready(readable, directory, timeouts.host)
-        yield Endpoint(path=str(directory / SOCKET_NAME))
+        status = await _ready(readable, directory, timeouts.host)
+        yield (
+            Endpoint.parse(status.address)
+            if listen
+            else Endpoint(path=str(directory / SOCKET_NAME))
+        )
     finally:
         ours.close()
         if process is not None:
@@ -100,19 +107,17 @@ def _make_directory() -> Path:
 
 
 def _start(
-    directory: Path, lifeline: int, ready: int, log: int, payload: Path | None
+    directory: Path, lifeline: int, ready: int, log: int, more: list[str]
 ) -> subprocess.Popen[bytes]:
     command = [
         sys.executable, "-P", "-m", "enarx.host.manager",
         "--run-dir", str(directory), "--state-dir", str(directory / "state"),
         "--lifeline-fd", str(lifeline), "--ready-fd", str(ready), "--launcher", "supervised",
     ]  # fmt: skip
-    if payload is not None:
-        command += ["--payload", str(payload)]
     try:
         # A session of its own: Ctrl-C is for this process, which then ends the host in order.
         return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            command,
+            [*command, *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -124,7 +129,7 @@ def _start(
         raise HostError(f"cannot start a host: {error.strerror}", code="host.start") from None
 
 
-async def _ready(readable: int, directory: Path, timeout: float) -> None:
+async def _ready(readable: int, directory: Path, timeout: float) -> HostStatus:
     """Wait until the manager says that it serves, or why it does not."""
     reader = asyncio.StreamReader(limit=limits.MESSAGE)
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -142,7 +147,7 @@ async def _ready(readable: int, directory: Path, timeout: float) -> None:
     if not message:
         raise _not_started(directory, "it ended before it was ready")
     try:
-        unpack(message, HostStatus)
+        return unpack(message, HostStatus)
     except ProtocolError:
         raise to_error(unpack(message, Problem)) from None
 

@@ -6,15 +6,13 @@ that this also works where another event loop runs (notebooks).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
 from enarx.client.agent import AsyncClient, AsyncKeep
 from enarx.client.agent import Attestation as AsyncAttestation
@@ -22,6 +20,7 @@ from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.config import Config
 from enarx.client.identity import Identity
 from enarx.client.module import Module
+from enarx.client.portal import Portal
 from enarx.client.session import Run as AsyncRun
 from enarx.client.session import Session as AsyncSession
 from enarx.client.simple import checked_workload
@@ -35,38 +34,6 @@ if TYPE_CHECKING:
     from enarx.client.appraisal import Expected
     from enarx.verifier.policy import Policy
     from enarx.verifier.verdict import Verdict
-
-T = TypeVar("T")
-
-
-class _Portal:
-    """An event loop in a thread, and calls into it."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="enarx-client", daemon=True
-        )
-        self._thread.start()
-
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it to its end. Ctrl-C cancels it and lets it clean up first."""
-        if not self._thread.is_alive():
-            coroutine.close()
-            raise UsageError("this client is closed", code="usage.closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except KeyboardInterrupt:
-            future.cancel()
-            raise
-
-    def close(self) -> None:
-        """End the loop and its thread."""
-        self.call(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class Client:
@@ -94,13 +61,13 @@ class Client:
     ) -> None:
         self._opening = (host, identity, timeouts)
         self._stack = contextlib.AsyncExitStack()
-        self._portal: _Portal | None = None
+        self._portal: Portal | None = None
         self._client: AsyncClient | None = None
         self._where = Where.NAMED
 
     def __enter__(self) -> Self:
         host, identity, timeouts = self._opening
-        self._portal = _Portal()
+        self._portal = Portal()
         try:
             opened = open_client(host, identity=identity, timeouts=timeouts)
             self._client, self._where = self._portal.call(self._stack.enter_async_context(opened))
@@ -147,7 +114,7 @@ class Client:
         portal, client = self._opened()
         return portal.call(client.end(kuuid))
 
-    def _opened(self) -> tuple[_Portal, AsyncClient]:
+    def _opened(self) -> tuple[Portal, AsyncClient]:
         if self._portal is None or self._client is None:
             raise UsageError(
                 "this client is not open",
@@ -160,7 +127,7 @@ class Client:
 class Keep:
     """A Keep that was asked for and is not believed yet; see `AsyncKeep`."""
 
-    def __init__(self, portal: _Portal, keep: AsyncKeep, where: Where) -> None:
+    def __init__(self, portal: Portal, keep: AsyncKeep, where: Where) -> None:
         self._portal, self._keep, self._where = portal, keep, where
 
     @property
@@ -201,7 +168,7 @@ class Keep:
 class Attestation:
     """What the attestation of one Keep came to; see `enarx.client.agent.Attestation`."""
 
-    def __init__(self, portal: _Portal, attestation: AsyncAttestation) -> None:
+    def __init__(self, portal: Portal, attestation: AsyncAttestation) -> None:
         self._portal = portal
         self.details = attestation
 
@@ -218,7 +185,7 @@ class Attestation:
 class Session:
     """The attested session: the only thing that can send anything to the Keep."""
 
-    def __init__(self, portal: _Portal, session: AsyncSession) -> None:
+    def __init__(self, portal: Portal, session: AsyncSession) -> None:
         self._portal, self._session = portal, session
 
     @contextlib.contextmanager
@@ -255,7 +222,7 @@ class Session:
 class Run:
     """10. A workload that runs: iterate over it for its events, in order."""
 
-    def __init__(self, portal: _Portal, run: AsyncRun) -> None:
+    def __init__(self, portal: Portal, run: AsyncRun) -> None:
         self._portal, self._run = portal, run
 
     @property
@@ -283,7 +250,7 @@ def workload(
     return checked_workload(loaded, config or Config(), secrets=secrets or {}, detach=detach)
 
 
-def _iterate(portal: _Portal, events: AsyncIterator[Event]) -> Iterator[Event]:
+def _iterate(portal: Portal, events: AsyncIterator[Event]) -> Iterator[Event]:
     async def following() -> Event | None:
         return await anext(events, None)
 
