@@ -141,9 +141,7 @@ def load_certificate(data: bytes) -> Certificate:
         with warnings.catch_warnings():
             # AMD's VCEKs have serial number 0, which cryptography warns about.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            parsed = _read(x509.load_der_x509_certificate(data), data)
-        _require_one_encoding(data)
-        return parsed
+            return _read(x509.load_der_x509_certificate(data), data)
     except _UNREADABLE as error:
         raise ParseError(
             f"certificate cannot be read: {error}",
@@ -193,26 +191,18 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
     )
 
 
-def _require_one_encoding(data: bytes) -> None:
-    """Refuse what the signature does not protect and other readers may read differently.
+def _one_encoding(data: bytes) -> bool:
+    """Whether what the signature does not protect leaves no other reading of it.
 
     The algorithm outside the signed part must be the one inside (RFC 5280, section 4.1.1.2),
     and a signature is a whole number of octets.
-
-    Raises:
-        ParseError: either is not so.
     """
     content = evidence_der.read_whole(data, tag=evidence_der.SEQUENCE)
     parts = list(evidence_der.elements(content))
     if len(parts) != 3 or parts[2][1][:1] != b"\0":
-        raise ParseError("signature is not a whole number of octets", code="certificate.signature")
-    inner = [
-        value for tag, value in evidence_der.elements(parts[0][1]) if tag == evidence_der.SEQUENCE
-    ]
-    if not inner or inner[0] != parts[1][1]:
-        raise ParseError(
-            "signature algorithm is not the one in the signed part", code="certificate.algorithm"
-        )
+        return False
+    inner = (one for tag, one in evidence_der.elements(parts[0][1]) if tag == parts[1][0])
+    return next(inner, b"") == parts[1][1]
 
 
 def _signed_part(der: bytes) -> bytes:
@@ -297,7 +287,7 @@ def load_certificates(data: bytes) -> tuple[bytes, ...]:
 
 def signed_by(child: Certificate, issuer: Certificate) -> bool:
     """Whether ``issuer`` signed ``child``: names, algorithm, strength and signature."""
-    if child.issuer != issuer.subject:
+    if child.issuer != issuer.subject or not _one_encoding(child.der):
         return False
     signature, signed = child.parsed.signature, _signed_part(child.der)
     return _verifies(issuer.public_key, child.algorithm, signature, signed)
@@ -422,7 +412,7 @@ class RevocationList:
 
     def signed_by(self, issuer: Certificate) -> bool:
         """Whether ``issuer`` signed the list: name, algorithm, strength and signature."""
-        if self.issuer != issuer.subject:
+        if self.issuer != issuer.subject or not _one_encoding(self.der):
             return False
         signature, signed = self.parsed.signature, _signed_part(self.der)
         return _verifies(issuer.public_key, self.algorithm, signature, signed)
@@ -449,7 +439,6 @@ def load_crl(data: bytes) -> RevocationList:
         )
     try:
         parsed = x509.load_der_x509_crl(data)
-        _require_one_encoding(data)
         for extension in parsed.extensions:
             if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
                 raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
