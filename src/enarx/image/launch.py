@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -63,7 +64,11 @@ def launch_measurement(backend: str, *, payload: bytes, runtime: bytes) -> bytes
         ) from None
     pages = launch_image(payload=payload, runtime=runtime)
     if technology == "sgx":
-        return mrenclave([(page, SGX_PAGE_REG_READ) for page in pages])
+        enclave = [
+            EnclavePage(offset=number * PAGE, flags=SGX_PAGE_REG_READ, content=page)
+            for number, page in enumerate(pages)
+        ]
+        return mrenclave(enclave, size=len(pages) * PAGE)
     if technology == "snp":
         return snp_launch_digest(pages)
     return mrtd(pages)
@@ -80,30 +85,37 @@ def _page(label: bytes, digest: bytes) -> bytes:
     return (label.ljust(_LABEL_SIZE, b"\0") + digest).ljust(PAGE, b"\0")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnclavePage:
+    """One page that is added to an enclave and measured in full.
+
+    offset: from the start of the enclave, in bytes.
+    flags: SECINFO.FLAGS.
+    content: 4096 bytes.
+    """
+
+    offset: int
+    flags: int
+    content: bytes
+
+
 def mrenclave(
-    pages: Sequence[tuple[bytes, int]],
-    *,
-    size: int | None = None,
-    ssa_frame_size: int = SGX_SSA_FRAME_SIZE,
+    pages: Sequence[EnclavePage], *, size: int, ssa_frame_size: int = SGX_SSA_FRAME_SIZE
 ) -> bytes:
-    """MRENCLAVE of an enclave whose pages lie one after another from offset 0, all measured.
+    """MRENCLAVE of an enclave that is built of these pages, in this order.
 
     Args:
-        pages: content (4096 bytes) and SECINFO.FLAGS of each.
-        size: SECS.SIZE in bytes, a power of two; by default the smallest that fits.
+        size: SECS.SIZE in bytes, a power of two.
         ssa_frame_size: SECS.SSAFRAMESIZE, in pages.
 
     Source: Intel SDM volume 3D, section 37.4.1 and the operation of ECREATE, EADD, EEXTEND.
     """
-    if size is None:
-        size = 1 << (len(pages) * PAGE - 1).bit_length()
     digest = hashlib.sha256(struct.pack("<8sIQ44x", b"ECREATE", ssa_frame_size, size))
-    for number, (page, flags) in enumerate(pages):
-        base = number * PAGE
-        digest.update(struct.pack("<8sQQ40x", b"EADD", base, flags))
-        for offset in range(0, PAGE, CHUNK):
-            digest.update(struct.pack("<8sQ48x", b"EEXTEND", base + offset))
-            digest.update(page[offset : offset + CHUNK])
+    for page in pages:
+        digest.update(struct.pack("<8sQQ40x", b"EADD", page.offset, page.flags))
+        for at in range(0, PAGE, CHUNK):
+            digest.update(struct.pack("<8sQ48x", b"EEXTEND", page.offset + at))
+            digest.update(page.content[at : at + CHUNK])
     return digest.digest()
 
 
