@@ -53,7 +53,8 @@ _SYSTEM_CALLS: dict[str, tuple[int, ...]] = {
 
 def main(request: Any, descriptors: list[int], levels: Levels) -> int:
     descriptors = apploader._keep_only(descriptors)
-    report, control, listener = (socket.socket(fileno=number) for number in descriptors)
+    sockets = [socket.socket(fileno=number) for number in descriptors]
+    control = sockets[1]
     try:
         facts = _facts(request, levels)
     except BaseException:

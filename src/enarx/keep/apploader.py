@@ -18,6 +18,7 @@ import hashlib
 import os
 import select
 import socket
+import ssl
 import time
 from typing import Any
 
@@ -25,14 +26,14 @@ from enarx.errors import EnarxError, HostError, KeepLostError, ProtocolError, Re
 from enarx.evidence import cmw
 from enarx.keep import attester
 from enarx.keep.identity import Identity
-from enarx.keep.sandbox import Levels, confine, root, seccomp
+from enarx.keep.sandbox import Levels, confine, namespaces, root, seccomp
 from enarx.keep.session import Session
 from enarx.keep.workload import WorkloadProcess
 from enarx.wire import limits, problem
 from enarx.wire.attestation import InitData
 from enarx.wire.codec import Message, pack, unpack
 from enarx.wire.fields import Limits
-from enarx.wire.http import serve
+from enarx.wire.http import Request, Response, serve
 from enarx.wire.loader import Boot, BootFailed, Halt, Progress, Ready, ToKeep
 from enarx.wire.manager import State
 from enarx.wire.silicon import LaunchRecord, ReportReply
@@ -42,6 +43,8 @@ BOOT_SECONDS = 30.0
 """How long the keep loader may take to put the Keep into its control group and boot it."""
 GOODBYE_SECONDS = 1.0
 """How long connections may take, once all is said, to take what was said and close."""
+WARM_ROUNDS = 20
+"""Python rewrites its code in place until it has seen it run a few times: before the fork."""
 _TO_KEEP: Any = ToKeep
 _PACKET = 2 * limits.CERTIFICATE
 """Most bytes of one packet on the control socket: init data and a certificate."""
@@ -172,20 +175,55 @@ class _Keep:
 def warm_up() -> None:
     """Do once, in the zygote, what each Keep would do for the first time and then again.
 
-    Much is imported or set up at its first use, for which a Keep has no files any more. The
-    identity made here is thrown away; its evidence is empty.
+    Much is imported, looked up or set up at its first use: a Keep has no files to import
+    from, and what it sets up it pays for in time and in memory of its own. The identity made
+    here is thrown away; its evidence is empty.
     """
+    _warm_identity()
+    asyncio.run(asyncio.sleep(0))
+    own_files = _own_root()
+    for _ in range(WARM_ROUNDS):
+        identity = _warm_identity()
+        with contextlib.suppress(OSError):
+            # Without files and without /proc, the first use is the Keep's own.
+            context = identity.tls_context(owner=identity.certificate, own_files=own_files)
+            asyncio.run(_serve_nobody(context))
+
+
+def _warm_identity() -> Identity:
     zero = bytes(32)
-    record = LaunchRecord(backend="none", payload=zero, runtime=zero)
     init = InitData(kuuid=bytes(16), backend="none", nonce=zero, owner=zero, limits=Limits())
-    Identity.make(
+    return Identity.make(
         init=unpack(pack(init), InitData),
         init_digest=zero,
-        record=record,
+        record=LaunchRecord(backend="none", payload=zero, runtime=zero),
         levels=(),
         get_report=lambda _: ReportReply(media_type=cmw.MEDIA_TYPES["sgx"], evidence=b""),
     )
-    asyncio.run(asyncio.sleep(0))
+
+
+async def _serve_nobody(context: ssl.SSLContext) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")  # a name that the kernel chooses, and no file
+        listener.listen()
+        server = await serve(_refuse, listener, tls=context)
+        await asyncio.sleep(0)
+        server.close()
+        await server.wait_closed()
+
+
+async def _refuse(_: Request) -> Response:
+    raise RefusedError("nobody is served here", code="keep.not-owner")
+
+
+def _own_root() -> str | None:
+    """Give the zygote an empty root, too, where it may; its place for files."""
+    try:
+        namespaces.leave_mounts()
+        root.enter(uid=os.geteuid(), gid=os.getegid())
+    except OSError:
+        return None
+    return root.RUN
 
 
 def _keep_only(descriptors: list[int]) -> list[int]:

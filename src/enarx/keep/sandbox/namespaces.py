@@ -50,6 +50,11 @@ def leave() -> None:
         _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
 
 
+def leave_mounts() -> None:
+    """Leave the host's mounts only. Raises OSError."""
+    libc.syscall(libc.UNSHARE, _NEWNS)
+
+
 def in_user_namespace() -> bool:
     """Whether we are in another user namespace than the machine's first.
 
