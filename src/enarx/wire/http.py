@@ -42,11 +42,15 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """What a handler answers; an iterator is sent piece by piece as it yields."""
+    """What a handler answers; an iterator is sent piece by piece as it yields.
+
+    headers: further ones, ASCII, for protocols that have their own.
+    """
 
     status: int = 200
     body: bytes | AsyncIterator[bytes] = b""
     media_type: str = MEDIA_TYPE
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def reply(message: Message, *, status: int = 200) -> Response:
@@ -186,7 +190,7 @@ class _Connection:
         except EnarxError as error:
             await self._refuse(error)
             return
-        await self._send_head(response.status, response.media_type, response.body)
+        await self._send_head(response.status, response.media_type, response.body, response.headers)
         if isinstance(response.body, bytes):
             await self._send(h11.Data(data=response.body))
         else:
@@ -196,9 +200,13 @@ class _Connection:
         await self._send(h11.EndOfMessage())
 
     async def _send_head(
-        self, status: int, media_type: str, body: bytes | AsyncIterator[bytes]
+        self,
+        status: int,
+        media_type: str,
+        body: bytes | AsyncIterator[bytes],
+        further: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        headers = [("content-type", media_type), ("cache-control", "no-store")]
+        headers = [("content-type", media_type), ("cache-control", "no-store"), *further]
         if isinstance(body, bytes):
             headers.append(("content-length", str(len(body))))
         reason = HTTPStatus(status).phrase.encode()

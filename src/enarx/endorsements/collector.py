@@ -1,0 +1,349 @@
+"""Endorsements from the cache where they are fresh, from the vendor where they are not.
+
+Certificates never change and are fetched once. Lists and documents are asked for again when
+they are a day old, and used as they are for as long as they are in date if nobody answers.
+Stale is not missing, and neither is revoked: each is told by its own name, and only the
+verifier judges what it means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from enarx.endorsements import kds, limits, pcs
+from enarx.endorsements.cache import Cache, Entry
+from enarx.endorsements.checks import Validity, check
+from enarx.endorsements.fetcher import Clock, Fetcher
+from enarx.endorsements.needs import Needs
+from enarx.endorsements.references import (
+    AmdChain,
+    AmdCrl,
+    Item,
+    PckCrl,
+    QeIdentityOf,
+    Reference,
+    RootCrl,
+    TcbInfoOf,
+    Vcek,
+    Vlek,
+)
+from enarx.endorsements.sources import Sources
+from enarx.errors import EnarxError, HostError, ParseError, ProtocolError, RefusedError
+from enarx.verifier.x509 import load_certificate, load_certificates, load_crl
+
+QUIET_SECONDS: Final = 60.0
+"""How long a mirror answers from memory that something could not be had, before it asks again."""
+
+MAX_QUIET: Final = 10_000
+"""Names of which that is remembered."""
+
+IMPORTED: Final = "import"
+
+
+class State(StrEnum):
+    """What became of one item."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    """There, genuine, and not in date."""
+    MISSING = "missing"
+    REVOKED = "revoked"
+    """There, and on a revocation list that is there as well."""
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """One item, or why there is none.
+
+    Attributes:
+        name: what was asked for.
+        state: fresh, stale or missing.
+        item: the item; ``None`` when it is missing.
+        validity: when it may be used.
+        fetched: when it was fetched; aware, UTC.
+        problem: why it could not be fetched, also where an older one is good enough.
+    """
+
+    name: str
+    state: State
+    item: Item | None = None
+    validity: Validity | None = None
+    fetched: datetime | None = None
+    problem: EnarxError | None = None
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found for one piece of evidence; ``absent`` is what no service gives out."""
+
+    found: tuple[Found, ...]
+    absent: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Everything that is there, fresh or stale."""
+        return tuple(one.item for one in self.found if one.item is not None)
+
+    def count(self, state: State) -> int:
+        """How many are in this state."""
+        return sum(one.state is state for one in self.found)
+
+
+class Collector:
+    """Collects endorsements. Safe to share between threads.
+
+    Args:
+        cache: what was fetched before, and is kept for the next time.
+        sources: where to ask.
+        fetcher: asks; ``None`` to work offline.
+        clock: time.
+    """
+
+    def __init__(
+        self, *, cache: Cache, sources: Sources, fetcher: Fetcher | None, clock: Clock
+    ) -> None:
+        self._cache, self._sources, self._fetcher, self._clock = cache, sources, fetcher, clock
+        self._quiet: dict[str, tuple[float, EnarxError]] = {}
+
+    def collect(self, needs: Needs, *, deadline: float | None = None) -> Collection:
+        """Everything that evidence needs.
+
+        Of several options the first that is there whole is taken, else the one with most in it.
+
+        Args:
+            deadline: when to give up, on the clock's monotonic time; the fetcher's patience
+                from now on when ``None``.
+        """
+        deadline = self.deadline() if deadline is None else deadline
+        best: tuple[Found, ...] = ()
+        for option in needs.options:
+            found = tuple(self.get(reference, deadline=deadline) for reference in option)
+            if all(one.item is not None for one in found):
+                return Collection(found=found, absent=needs.absent)
+            if not best or _there(found) > _there(best):
+                best = found
+        return Collection(found=best, absent=needs.absent)
+
+    def deadline(self) -> float:
+        """The end of a command that starts now."""
+        return self._fetcher.deadline() if self._fetcher else self._clock.monotonic()
+
+    def get(self, reference: Reference, *, deadline: float | None = None) -> Found:
+        """One item: from the cache if it is fresh, else fetched, else what there is."""
+        deadline = self.deadline() if deadline is None else deadline
+        kept = self._kept(reference, deadline)
+        if kept is not None and not self._due(*kept):
+            return self._found(*kept)
+        try:
+            item = self._fetch(reference, deadline)
+            validity = check(item, self._authorities(reference, deadline))
+            self._refuse_older(item, validity, kept)
+        except EnarxError as error:
+            if kept is not None:
+                return self._found(*kept, problem=error)
+            return Found(name=reference.name, state=State.MISSING, problem=error)
+        entry = Entry(
+            item=item, fetched=int(self._clock.now().timestamp()), source=self._source(reference)
+        )
+        return self._found(entry, validity, problem=self._keep(entry))
+
+    def add(self, items: Iterable[Item]) -> tuple[Found, ...]:
+        """Verify items from elsewhere and keep them, unless what is kept is newer.
+
+        Chains are taken first, because the rest hangs on them.
+        """
+        ordered = sorted(items, key=lambda one: not isinstance(one.reference, AmdChain))
+        return tuple(self._add(item) for item in ordered)
+
+    def _add(self, item: Item) -> Found:
+        reference, now = item.reference, self._clock.monotonic()
+        try:
+            validity = check(item, self._authorities(reference, now))
+            self._refuse_older(item, validity, self._kept(reference, now))
+        except EnarxError as error:
+            return Found(name=item.name, state=State.MISSING, problem=error)
+        entry = Entry(item=item, fetched=int(self._clock.now().timestamp()), source=IMPORTED)
+        return self._found(entry, validity, problem=self._keep(entry))
+
+    def _keep(self, entry: Entry) -> EnarxError | None:
+        try:
+            self._cache.put(entry)
+        except HostError as error:
+            return error  # what was fetched is good all the same
+        return None
+
+    def _found(
+        self, entry: Entry, validity: Validity, *, problem: EnarxError | None = None
+    ) -> Found:
+        fresh = validity.holds(self._clock.now())
+        return Found(
+            name=entry.item.name,
+            state=State.FRESH if fresh else State.STALE,
+            item=entry.item,
+            validity=validity,
+            fetched=datetime.fromtimestamp(entry.fetched, UTC),
+            problem=problem,
+        )
+
+    def _kept(self, reference: Reference, deadline: float) -> tuple[Entry, Validity] | None:
+        entry = self._cache.get(reference.name)
+        if entry is None:
+            return None
+        try:
+            return entry, check(entry.item, self._authorities(reference, deadline))
+        except EnarxError:
+            return None  # not what it should be any more: as good as missing
+
+    def _due(self, entry: Entry, validity: Validity) -> bool:
+        now = self._clock.now()
+        if not validity.holds(now):
+            return True
+        age = now.timestamp() - entry.fetched
+        # A negative age: a clock was wrong, then or now.
+        return validity.renewed and not 0 <= age < limits.REFRESH_SECONDS
+
+    def _authorities(self, reference: Reference, deadline: float) -> tuple[bytes, ...]:
+        """Certificates that AMD's items need over them."""
+        match reference:
+            case Vcek(product=product):
+                chain = AmdChain(product=product, kind="vcek")
+            case Vlek(product=product):
+                chain = AmdChain(product=product, kind="vlek")
+            case AmdCrl(product=product, kind=kind):
+                chain = AmdChain(product=product, kind=kind)
+            case _:
+                return ()
+        found = self.get(chain, deadline=deadline)
+        return () if found.item is None else load_certificates(found.item.body)
+
+    def _fetch(self, reference: Reference, deadline: float) -> Item:
+        if self._fetcher is None:
+            raise RefusedError(
+                f"{reference.name} is not to be asked for: offline",
+                hint="fetch it where there is a network, and take it here as a bundle",
+                code="endorsements.offline",
+            )
+        quiet = self._quiet.get(reference.name)
+        if quiet is not None and self._clock.monotonic() < quiet[0]:
+            raise quiet[1]
+        try:
+            return self._ask(self._fetcher, reference, deadline)
+        except EnarxError as error:
+            if len(self._quiet) >= MAX_QUIET:
+                self._quiet.clear()
+            self._quiet[reference.name] = (self._clock.monotonic() + QUIET_SECONDS, error)
+            raise
+
+    def _ask(self, fetcher: Fetcher, reference: Reference, deadline: float) -> Item:
+        address = self._address(reference)
+        match reference:
+            case Vcek():
+                reply = fetcher.get(address, limit=limits.CERTIFICATE, deadline=deadline)
+                return kds.read(reference, reply.body)
+            case AmdChain():
+                reply = fetcher.get(address, limit=limits.CHAIN, deadline=deadline)
+                return kds.read(reference, reply.body)
+            case AmdCrl():
+                reply = fetcher.get(address, limit=limits.REVOCATION_LIST, deadline=deadline)
+                return kds.read(reference, reply.body)
+            case TcbInfoOf() | QeIdentityOf():
+                reply = fetcher.get(address, limit=limits.DOCUMENT, deadline=deadline)
+                return pcs.read(reference, reply.body, reply.headers)
+            case PckCrl():
+                # A PCCS sends hex, which is twice as long.
+                reply = fetcher.get(address, limit=2 * limits.REVOCATION_LIST, deadline=deadline)
+                return pcs.read(reference, reply.body, reply.headers)
+            case RootCrl():
+                root = self._intel_root(deadline)
+                reply = fetcher.get(address, limit=limits.REVOCATION_LIST, deadline=deadline)
+                return Item(name=reference.name, body=pcs.read_list(reply.body), chain=root)
+            case Vlek():
+                raise RefusedError(
+                    f"{reference.name} is given out by no service",
+                    hint="the cloud provider passes it along with the evidence",
+                    code="endorsements.vlek",
+                )
+            case _:
+                assert_never(reference)
+
+    def _address(self, reference: Reference) -> str:
+        match reference:
+            case Vcek() | AmdChain() | AmdCrl():
+                return self._sources.kds + kds.path_of(reference)
+            case TcbInfoOf() | QeIdentityOf() | PckCrl():
+                return self._sources.pcs + pcs.path_of(reference)
+            case RootCrl():
+                return self._sources.root_crl
+            case _:
+                return ""
+
+    def _source(self, reference: Reference) -> str:
+        return self._address(reference).partition("?")[0]
+
+    def _intel_root(self, deadline: float) -> bytes:
+        """Intel's root certificate, PEM, out of a chain that ends in it."""
+        found = [self.get(PckCrl(authority="platform"), deadline=deadline)]
+        if found[0].item is None:
+            found.append(self.get(PckCrl(authority="processor"), deadline=deadline))
+        item = found[-1].item
+        if item is None:
+            raise found[-1].problem or ParseError("no chain of Intel is there")
+        for der in load_certificates(item.chain):
+            certificate = load_certificate(der)
+            if certificate.self_issued:
+                return certificate.parsed.public_bytes(Encoding.PEM)
+        raise ParseError("the chain of the PCK revocation list has no root", code="crl.chain")
+
+    def _refuse_older(
+        self, item: Item, validity: Validity, kept: tuple[Entry, Validity] | None
+    ) -> None:
+        """Nobody may put back a list from before something was revoked."""
+        if kept is None or not validity.renewed or validity.start >= kept[1].start:
+            return
+        raise ProtocolError(
+            f"{item.name} is of {validity.start.isoformat()}, older than the one that is kept "
+            f"({kept[1].start.isoformat()})",
+            hint="the service or mirror is behind; the newer one is used",
+            code="endorsements.older",
+        )
+
+    def stored(self) -> tuple[Found, ...]:
+        """Everything in the cache, with what the lists in it say; asks nobody."""
+        offline = Collector(
+            cache=self._cache, sources=self._sources, fetcher=None, clock=self._clock
+        )
+        found = [offline.get(entry.item.reference) for entry in self._cache.entries()]
+        revoked = _revoked(one.item for one in found if one.item is not None)
+        return tuple(
+            msgspec.structs.replace(one, state=State.REVOKED, problem=None)
+            if one.name in revoked
+            else msgspec.structs.replace(one, problem=one.problem if one.item is None else None)
+            for one in sorted(found, key=lambda one: one.name)
+        )
+
+
+def _there(found: Iterable[Found]) -> int:
+    return sum(one.item is not None for one in found)
+
+
+def _revoked(items: Iterable[Item]) -> set[str]:
+    """Names of AMD's chains whose intermediate a list among the items revokes."""
+    chains: list[tuple[str, AmdChain, bytes]] = []
+    lists: list[tuple[AmdCrl, bytes]] = []
+    for item in items:
+        reference = item.reference
+        if isinstance(reference, AmdChain):
+            chains.append((item.name, reference, item.body))
+        elif isinstance(reference, AmdCrl):
+            lists.append((reference, item.body))
+    return {
+        name
+        for name, chain, pem in chains
+        for crl, der in lists
+        if crl.product == chain.product
+        and load_crl(der).lists(load_certificate(load_certificates(pem)[0]))
+    }
