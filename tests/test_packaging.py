@@ -241,5 +241,5 @@ def test_what_runs_in_a_keep_is_pinned_alike_for_every_way_to_install() -> None:
         for line in (ROOT / "requirements" / "payload.in").read_text().splitlines()
         if line.strip() and not line.startswith("#")
     }
-    pinned = {entry.partition(";")[0].strip() for entry in declared if "==" in entry}
-    assert pinned == wanted
+    named = {entry.partition(";")[0].strip() for entry in declared}
+    assert {entry for entry in named if "==" in entry} == wanted
