@@ -149,19 +149,26 @@ async def _ready(readable: int, directory: Path, timeout: float) -> HostStatus:
     try:
         return unpack(message, HostStatus)
     except ProtocolError:
-        raise to_error(unpack(message, Problem)) from None
+        error = to_error(unpack(message, Problem))
+        raise HostError(
+            error.message + _log_tail(directory), hint=error.hint, code=error.code
+        ) from None
 
 
 def _not_started(directory: Path, what: str) -> HostError:
-    text = ""
-    with contextlib.suppress(OSError):
-        text = (directory / _LOG).read_text(errors="replace")
-    tail = text[-_LOG_TAIL:].strip()
     return HostError(
-        f"a private host could not be started: {what}" + (f"\n{tail}" if tail else ""),
+        f"a private host could not be started: {what}{_log_tail(directory)}",
         hint="`enarx platform info` says what this machine lacks",
         code="host.start",
     )
+
+
+def _log_tail(directory: Path) -> str:
+    """The end of what the host wrote, on lines of its own; empty where it wrote nothing."""
+    with contextlib.suppress(OSError):
+        text = (directory / _LOG).read_text(errors="replace").strip()
+        return f"\n{text[-_LOG_TAIL:]}" if text else ""
+    return ""
 
 
 async def _end(process: subprocess.Popen[bytes], timeout: float) -> None:

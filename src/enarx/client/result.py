@@ -62,6 +62,7 @@ class Result:
         stdout: all it wrote there.
         stderr: all it wrote there.
         ended: how it ended: `Exit`, `Trap` or `Killed`.
+        seconds: how long that took, from when it was sent.
         attestation: of the Keep it ran in.
     """
 
@@ -69,6 +70,7 @@ class Result:
     stdout: bytes
     stderr: bytes
     ended: Ended
+    seconds: float
     attestation: Attestation
 
     @property
@@ -81,7 +83,7 @@ class Result:
         """The trust report, as `enarx run` prints it."""
         from enarx.client.report import Report
 
-        return Report.of(self.attestation, ended=self.ended).text()
+        return Report.of(self.attestation, ended=self.ended, seconds=self.seconds).text()
 
     def check(self) -> Result:
         """Return itself after exit code 0; otherwise raise WorkloadError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -85,6 +86,7 @@ async def run_async(
         session = attestation.session(accept_warning=accept_warning)
         output: dict[type, list[bytes]] = {Stdout: [], Stderr: []}
         size = 0
+        began = time.monotonic()
         async with session.run(workload, stdin=_pieces(stdin)) as run:
             async for event in run:
                 if isinstance(event, Stdout | Stderr):
@@ -100,6 +102,7 @@ async def run_async(
             stdout=b"".join(output[Stdout]),
             stderr=b"".join(output[Stderr]),
             ended=ended,
+            seconds=time.monotonic() - began,
             attestation=attestation,
         )
 
