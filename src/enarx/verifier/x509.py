@@ -197,12 +197,15 @@ def _one_encoding(data: bytes) -> bool:
     The algorithm outside the signed part must be the one inside (RFC 5280, section 4.1.1.2),
     and a signature is a whole number of octets.
     """
-    content = evidence_der.read_whole(data, tag=evidence_der.SEQUENCE)
-    parts = list(evidence_der.elements(content))
-    if len(parts) != 3 or parts[2][1][:1] != b"\0":
+    try:
+        content = evidence_der.read_whole(data, tag=evidence_der.SEQUENCE)
+        parts = list(evidence_der.elements(content))
+        if len(parts) != 3 or parts[2][1][:1] != b"\0":
+            return False
+        inner = (one for tag, one in evidence_der.elements(parts[0][1]) if tag == parts[1][0])
+        return next(inner, b"") == parts[1][1]
+    except ParseError:
         return False
-    inner = (one for tag, one in evidence_der.elements(parts[0][1]) if tag == parts[1][0])
-    return next(inner, b"") == parts[1][1]
 
 
 def _signed_part(der: bytes) -> bytes:
