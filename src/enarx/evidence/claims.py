@@ -112,8 +112,8 @@ def key_digest(encoded: bytes) -> bytes:
     if (
         isinstance(value, list)
         and len(value) == 2
+        and type(value[0]) is int  # true is a number to Python, and is none to CBOR
         and value[0] == HASH_SHA256
-        and isinstance(value[0], int)
         and isinstance(value[1], bytes)
         and len(value[1]) == _DIGEST
     ):
