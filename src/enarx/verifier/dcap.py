@@ -30,6 +30,7 @@ from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import Verified
 from enarx.verifier.x509 import Memo
 
+BODY_FORMAT = "Intel TDX Module Base Architecture Specification: TD attributes"
 _DEPTH = 3
 
 
@@ -44,7 +45,8 @@ class BodyFacts:
     report_data: bytes
     host_data: bytes
     flags: Mapping[str, bool]
-    findings: tuple[str, ...]
+    findings: tuple[tuple[str, str], ...]
+    """Short name, and what it means for the owner of the workload."""
 
 
 def parse_quote(evidence: bytes) -> Quote:
@@ -168,6 +170,7 @@ def _check_signature(
         expected=INTEL_QE_VENDOR_ID.hex(),
         found=quote.header.qe_vendor_id.hex(),
         source=QUOTE_FORMAT,
+        remedy=f"only Intel's quoting enclave can be judged: {FOREIGN}",
         depth=_DEPTH,
     )
     signed = verify_p256(vouching.attestation_key, quote.signature.signature, quote.signed_bytes)
@@ -189,7 +192,16 @@ def _check_signature(
 def _findings(
     kind: str, quote: Quote, facts: BodyFacts, standing: Standing, trace: Trace
 ) -> tuple[str, ...]:
-    findings = facts.findings + standing.findings
+    for name, meaning in facts.findings:
+        trace.note(
+            f"{kind}.finding.{name}",
+            name.replace("_", " "),
+            found=meaning,
+            claim=Claim.CONFIGURATION,
+            source=BODY_FORMAT,
+            depth=_DEPTH,
+        )
+    findings = (*(name for name, _ in facts.findings), *standing.findings)
     if quote.trailing:
         findings = ("trailing_bytes", *findings)
         trace.note(
@@ -197,6 +209,7 @@ def _findings(
             "bytes behind the quote, which nobody signed and nothing reads",
             found=f"{quote.trailing} bytes",
             claim=Claim.CONFIGURATION,
+            source=QUOTE_FORMAT,
             remedy="cut the buffer to the length of the quote",
             depth=_DEPTH,
         )

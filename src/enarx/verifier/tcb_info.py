@@ -300,7 +300,7 @@ def _time(value: str, what: str) -> datetime:
 def _svns(components: list[_Component]) -> tuple[int, ...]:
     svns = tuple([component.svn for component in components])
     if len(svns) != COMPONENTS or min(svns) < 0 or max(svns) > MAX_COMPONENT_SVN:
-        _fail("TCB info", f"has a level that is not {COMPONENTS} components of 0..{MAX_COMPONENT_SVN}")
+        _fail("TCB info", f"has a level without {COMPONENTS} SVNs of 0..{MAX_COMPONENT_SVN}")
     return svns
 
 

@@ -11,6 +11,13 @@ from enarx.verifier.dcap import BodyFacts, parse_quote, require_body, verify_quo
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.verified import Verified
 
+_FINDINGS = (
+    ("sept_ve_disable_clear", "the host may inject #VE exceptions on any memory access of the TD"),
+    ("pks_enabled", "the TD may use supervisor protection keys"),
+    ("migratable", "a migration TD may move this TD, with its memory, to another machine"),
+    ("service_td_bound", "a service TD, of the hash MRSERVICETD, has rights over this TD"),
+)
+
 
 class TdxTechnology:
     """How TDX evidence is read and verified."""
@@ -42,12 +49,12 @@ def _facts(body: TdReportBody) -> BodyFacts:
     word = int.from_bytes(body.td_attributes, "little")
     flags = {name: bool(word >> bit & 1) for bit, name in TD_ATTRIBUTES}
     flags["service_td_bound"] = body.mr_service_td is not None and any(body.mr_service_td)
-    findings = []
-    if not flags["sept_ve_disable"]:
-        findings.append("sept_ve_disable_clear")
-    if flags["pks"]:
-        findings.append("pks_enabled")
-    findings += [name for name in ("migratable", "service_td_bound") if flags[name]]
+    facts = {
+        "sept_ve_disable_clear": not flags["sept_ve_disable"],
+        "pks_enabled": flags["pks"],
+        **flags,
+    }
+    findings = tuple((name, meaning) for name, meaning in _FINDINGS if facts[name])
     return BodyFacts(
         debug=body.debug,
         measurement=body.mr_td,
@@ -63,7 +70,7 @@ def _facts(body: TdReportBody) -> BodyFacts:
         report_data=body.report_data,
         host_data=body.mr_config_id,
         flags=flags,
-        findings=tuple(findings),
+        findings=findings,
     )
 
 
