@@ -24,7 +24,7 @@ from tests.silicon.rig import (
 )
 
 from enarx.errors import EnarxError, HostError, KeepLostError, ProtocolError, RefusedError
-from enarx.silicon import server
+from enarx.silicon import keeps, server
 from enarx.wire import silicon
 from enarx.wire.codec import pack
 
@@ -183,10 +183,10 @@ def test_a_keep_that_floods_does_not_keep_others_waiting(shared: Silicon, keep: 
 
 def test_a_keep_gets_as_many_reports_as_its_allowance_at_once(keep: Keep) -> None:
     started = time.monotonic()
-    for _ in range(server.REPORT_BURST):
+    for _ in range(keeps.REPORT_BURST):
         assert keep.report().evidence
     burst = time.monotonic() - started
-    for _ in range(server.REPORT_BURST):
+    for _ in range(keeps.REPORT_BURST):
         assert keep.report().evidence
     # The second burst has to be earned: it takes a second, less what the first one earned.
     assert time.monotonic() - started + burst > 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def test_a_payload_that_cannot_be_imported_ends_it_with_the_reason(tmp_path: Pat
 
 
 def test_a_changed_byte_is_another_payload_and_is_named(tmp_path: Path, puppet: Path) -> None:
-    altered = puppet_payload(tmp_path / "payload")
+    altered = Path(shutil.copytree(puppet, tmp_path / "payload"))
     with (altered / "enarx" / "errors.py").open("a") as file:
         file.write("#")
     with running(tmp_path / "run", "--payload", str(puppet)) as own:

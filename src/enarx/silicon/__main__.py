@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -28,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     except EnarxError as error:
         _say(" ".join(str(error).split()))
-        return 1
+    except OSError as error:
+        _say(f"the system refuses: {error}")
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _allow_descriptors()
     loop = Loop()
     loop.end_on(signal.SIGTERM, signal.SIGINT)
     socket_path = options.socket.absolute()
@@ -73,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         server = Server(
             loop,
             tree,
-            chip=Chip(chip_keys, intel),
+            signer=Chip(chip_keys, intel),
             intel=intel,
             amd=AmdVendor(loop, chip_keys, state),
             missing=found.missing,
@@ -94,8 +98,8 @@ def _run(options: argparse.Namespace) -> int:
             loop,
             tree,
             ready=ready,
-            ended=server.ended,
-            lost=server.lose_all,
+            ended=lambda kuuid, _: server.keeps.ended(kuuid),
+            lost=server.keeps.lose_all,
             failed=failed,
             say=_say,
         )
@@ -109,6 +113,12 @@ def _run(options: argparse.Namespace) -> int:
             code="silicon.zygote",
         )
     return 0
+
+
+def _allow_descriptors() -> None:
+    """As many open files as may be had: each Keep takes one here, and one in the zygote."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _say(line: str) -> None:

@@ -47,7 +47,7 @@ def enter() -> Isolation:
         try:
             _unshare(_CLONE_NEWNS)
         except OSError as error:
-            reasons.append(f"mount namespace: {error.strerror}")
+            reasons.append(f"mount namespace: {_reason(error)}")
         else:
             return _private(())
     uid, gid = os.geteuid(), os.getegid()
@@ -57,7 +57,7 @@ def enter() -> Isolation:
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
     except OSError as error:
-        reasons.append(f"user namespace: {error.strerror}")
+        reasons.append(f"user namespace: {_reason(error)}")
         return Isolation(mounts=False, missing=(_plain(reasons),))
     return _private(
         ("own user id for each Keep: without root there is only the silicon's own, one for all",)
@@ -72,6 +72,13 @@ def _private(missing: tuple[str, ...]) -> Isolation:
         reason = f"private mounts: {error.strerror}"
         return Isolation(mounts=False, missing=(*missing, _plain([reason])))
     return Isolation(mounts=True, missing=missing)
+
+
+def _reason(error: OSError) -> str:
+    # ENOSPC is the kernel's word for a limit of namespaces, which some systems set to 0.
+    if error.errno == errno.ENOSPC:
+        return "none allowed (sysctl user.max_user_namespaces)"
+    return error.strerror or str(error)
 
 
 def _plain(reasons: list[str]) -> str:

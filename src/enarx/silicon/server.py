@@ -1,9 +1,8 @@
-"""The silicon's socket: who may ask, what is answered, and who gets a report for what.
+"""The silicon's socket: who may ask, and what is answered.
 
-A report is signed on the channel that was made for one launch, over that launch's
-measurement and host data, and on no other. What arrives is untrusted: a packet that cannot
-be read gets a problem in reply, a peer that breaks the protocol or does not read its
-replies is dropped, and nobody is served more than one packet before everybody else.
+What arrives is untrusted: a packet that cannot be read gets a problem in reply, a peer that
+does not read its replies is dropped, and nobody is served more than one packet before
+everybody else. Reports are not asked for here, but on each Keep's own channel (`keeps`).
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -23,37 +20,21 @@ from enarx.silicon.amd import AmdPki
 from enarx.silicon.amdkeys import AmdVendor
 from enarx.silicon.chip import Chip
 from enarx.silicon.intel import IntelPki
+from enarx.silicon.keeps import Keeps
 from enarx.silicon.loop import Loop
 from enarx.silicon.manifests import manifests_descriptor, seal_manifests
 from enarx.silicon.nursery import Nursery, check_launch_descriptors
 from enarx.silicon.snapshot import Snapshot
-from enarx.wire import limits, problem, silicon, zygote
+from enarx.wire import problem, silicon, zygote
 from enarx.wire.codec import Message, unpack
 from enarx.wire.fields import Endorsement
 
 CONNECTIONS: Final = 256
 """Connections that are served at once; the loaders' questions take milliseconds."""
 BACKLOG: Final = 128
-REPORT_PACKET: Final = 4096
-"""Bytes of one request on a report channel; a GetReport has 90."""
-REPORT_BURST: Final = 32
-"""Reports that one Keep may ask for at once. It needs one for its certificate, and one for
-each session that is bound to fresh evidence."""
-REPORTS_PER_SECOND: Final = 32.0
-"""And after that. A Keep that asks faster is simply not read for a while."""
-
+ACCEPT_PAUSE: Final = 0.1
+"""Seconds without new connections after one that could not be taken."""
 _UCRED: Final = struct.Struct("3i")
-
-
-@dataclass(slots=True)
-class _Keep:
-    """One launch, and the channel on which reports are given for it."""
-
-    kuuid: bytes
-    channel: socket.socket
-    launch: chip.Launch
-    allowance: float = REPORT_BURST
-    counted: float = field(default_factory=time.monotonic)
 
 
 class Server:
@@ -64,14 +45,14 @@ class Server:
         loop: Loop,
         snapshot: Snapshot,
         *,
-        chip: Chip,
+        signer: Chip,
         intel: IntelPki,
         amd: AmdVendor,
         missing: tuple[str, ...],
     ) -> None:
-        self._loop, self._snapshot, self._chip = loop, snapshot, chip
+        self._loop, self._snapshot = loop, snapshot
         self._intel, self._amd, self._missing = intel, amd, missing
-        self._keeps: dict[bytes, _Keep] = {}
+        self.keeps = Keeps(loop, signer, snapshot.installation)
         self._connections: set[socket.socket] = set()
         self._listener: socket.socket | None = None
         self._manifests, self._manifests_size = seal_manifests(snapshot.installation)
@@ -86,28 +67,21 @@ class Server:
         """Let go of every connection and channel."""
         for connection in list(self._connections):
             self._hang_up(connection)
-        self.lose_all()
+        self.keeps.lose_all()
         os.close(self._manifests)
-
-    def ended(self, kuuid: bytes, status: int) -> None:
-        """A Keep ended."""
-        keep = self._keeps.pop(kuuid, None)
-        if keep is not None:
-            self._close_channel(keep)
-
-    def lose_all(self) -> None:
-        """All Keeps are lost: nothing vouches for them any more."""
-        for kuuid in list(self._keeps):
-            self.ended(kuuid, 0)
-
-    # Connections
 
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101 - it is what was readable
+        listener = self._listener
         try:
-            connection, _ = self._listener.accept()
+            connection, _ = listener.accept()
+        except BlockingIOError:
+            return  # it is gone already
         except OSError:
-            return  # it is gone already, or there are no descriptors left for it
+            # No descriptors are left for it: let it wait, without asking all the time.
+            self._loop.remove(self._listener)
+            self._loop.later(ACCEPT_PAUSE, lambda: self.open(listener))
+            return
         connection.setblocking(False)
         peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         uid = _UCRED.unpack(peer)[1]
@@ -217,8 +191,6 @@ class Server:
             endorsements=tuple(Endorsement(role=role, data=data) for role, data in found)
         )
 
-    # Launches
-
     def _launch(
         self, connection: socket.socket, request: silicon.Launch, descriptors: list[int]
     ) -> None:
@@ -226,10 +198,6 @@ class Server:
         assert self.nursery is not None  # noqa: S101 - set before the socket is opened
         _check_backend(request.backend)
         check_launch_descriptors(descriptors)
-        if request.kuuid in self._keeps:
-            raise RefusedError("there is a Keep of this kuuid already", code="silicon.kuuid-taken")
-        if len(self._keeps) >= limits.KEEPS:
-            raise LimitError(f"there are {limits.KEEPS} Keeps already", code="silicon.full")
         if BACKENDS[request.backend] == "snp":
             self._amd.ask(lambda _: None)  # so that its certificates are there when asked for
         installation = self._snapshot.installation
@@ -245,7 +213,7 @@ class Server:
             payload=installation.payload_digest,
             runtime=installation.runtime_digest,
         )
-        theirs = self._open_channel(request.kuuid, measured)
+        theirs = self.keeps.open(request.kuuid, measured)
         handed_over = (theirs, *descriptors)
         descriptors.clear()
         self._pause(connection)
@@ -253,7 +221,7 @@ class Server:
         def answer(result: zygote.Forked | EnarxError, pidfd: int) -> None:
             self._resume(connection)
             if isinstance(result, EnarxError):
-                self.ended(request.kuuid, 0)
+                self.keeps.ended(request.kuuid)
                 self._reply(connection, problem.from_error(result))
                 return
             self._reply(connection, silicon.Launched(pid=result.pid), [pidfd])
@@ -262,72 +230,9 @@ class Server:
         try:
             self.nursery.launch(fork, handed_over, answer)
         except LimitError:
-            self.ended(request.kuuid, 0)
+            self.keeps.ended(request.kuuid)
             self._resume(connection)
             raise
-
-    def _open_channel(self, kuuid: bytes, launch: chip.Launch) -> int:
-        """The report channel of a launch: its record is in it already. Returns the Keep's end."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        installation = self._snapshot.installation
-        record = silicon.LaunchRecord(
-            backend=launch.backend,
-            payload=installation.payload_digest,
-            runtime=installation.runtime_digest,
-        )
-        packets.send(ours, record)
-        keep = _Keep(kuuid=kuuid, channel=ours, launch=launch)
-        self._keeps[kuuid] = keep
-        self._loop.add(ours, lambda: self._report(keep))
-        return theirs.detach()
-
-    # Reports
-
-    def _report(self, keep: _Keep) -> None:
-        """One packet of a Keep's."""
-        if not self._allowed(keep):
-            return
-        descriptors: list[int] = []
-        reply: Message
-        try:
-            received = packets.receive(keep.channel, REPORT_PACKET)
-            if received is None:
-                self._loop.remove(keep.channel)  # the zygote says when it ended
-                return
-            packet, descriptors = received
-            request = unpack(packet, silicon.GetReport, limit=REPORT_PACKET)
-            media_type, evidence = self._chip.report(keep.launch, request.report_data)
-            reply = silicon.ReportReply(media_type=media_type, evidence=evidence)
-        except BlockingIOError:
-            return
-        except EnarxError as error:
-            reply = problem.from_error(error)
-        finally:
-            packets.close(descriptors)
-        if not packets.send(keep.channel, reply):
-            self.ended(keep.kuuid, 0)
-
-    def _allowed(self, keep: _Keep) -> bool:
-        """Whether this Keep may ask now; if not, it is not read until it may."""
-        now = time.monotonic()
-        gained = (now - keep.counted) * REPORTS_PER_SECOND
-        keep.allowance = min(float(REPORT_BURST), keep.allowance + gained)
-        keep.counted = now
-        if keep.allowance >= 1.0:
-            keep.allowance -= 1.0
-            return True
-        self._loop.remove(keep.channel)
-        self._loop.later(1.0 / REPORTS_PER_SECOND, lambda: self._read_again(keep))
-        return False
-
-    def _read_again(self, keep: _Keep) -> None:
-        if self._keeps.get(keep.kuuid) is keep:
-            self._loop.add(keep.channel, lambda: self._report(keep))
-
-    def _close_channel(self, keep: _Keep) -> None:
-        self._loop.remove(keep.channel)
-        keep.channel.close()
 
 
 def listen(path: Path) -> socket.socket:
