@@ -96,9 +96,10 @@ def verify(
     )
     named = [_split(one) for one in inputs]
     try:
-        endorsements = load_endorsements(named)
+        data = _read("evidence", evidence, MOST_EVIDENCE)
+        endorsements = load_endorsements(named, evidence=data)
         verdict = Verifier(cache_entries=16).appraise(
-            _read("evidence", evidence, MOST_EVIDENCE),
+            data,
             kind=kind,
             endorsements=endorsements,
             policy=policy,
@@ -150,18 +151,20 @@ def load_policy(name: str) -> Policy:
     return Policy.from_toml(_text(name), name=name)
 
 
-def load_endorsements(named: list[tuple[str, str]]) -> Endorsements:
-    """Endorsements from (role, path) pairs; role ``bundle`` is a file written by ``--bundle``."""
+def load_endorsements(named: list[tuple[str, str]], *, evidence: bytes) -> Endorsements:
+    """Endorsements from (role, path) pairs; role ``bundle`` is a bundle of either version."""
+    from enarx.endorsements import limits
+    from enarx.endorsements.bundle import load_bundle
     from enarx.verifier import endorsements_from
-    from enarx.verifier.bundle import unpack_bundle
+    from enarx.verifier.bundle import roles_of
 
     roles: list[tuple[str, bytes]] = []
     for role, path in named:
-        data = _read(role, path, MOST_INPUT)
         if role == "bundle":
-            roles.extend(unpack_bundle(data))
+            data = _read(role, path, limits.BUNDLE)
+            roles.extend(roles_of(load_bundle(data, evidence=evidence)))
         else:
-            roles.append((role, data))
+            roles.append((role, _read(role, path, MOST_INPUT)))
     return endorsements_from(roles)
 
 
