@@ -223,10 +223,10 @@ def _collector(
     timeout: int | None = None,
     offline: bool = False,
 ) -> Collector:
-    from enarx.endorsements import Patience, open_collector, sources
+    from enarx.endorsements import Patience, configured_sources, open_collector
 
     patience = Patience() if timeout is None else Patience(total=timeout / 1000)
-    at = sources(kds=kds, pcs=pcs, ca_file=ca)
+    at = configured_sources(kds=kds, pcs=pcs, ca_file=ca)
     return open_collector(at=at, patience=patience, offline=offline)
 
 

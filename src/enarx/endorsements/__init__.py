@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from enarx.endorsements.needs import Needs, needs_of
     from enarx.endorsements.references import Item
     from enarx.endorsements.setup import open_collector
-    from enarx.endorsements.sources import Sources, sources
+    from enarx.endorsements.sources import Sources, configured_sources
 
 __all__ = [
     "Cache",
@@ -33,12 +33,12 @@ __all__ = [
     "Patience",
     "Sources",
     "State",
+    "configured_sources",
     "endorsements_of",
     "load_bundle",
     "needs_of",
     "open_collector",
     "read_bundle",
-    "sources",
     "write_bundle",
 ]
 
@@ -50,7 +50,7 @@ _HOME = {
     **dict.fromkeys(("Needs", "needs_of"), "needs"),
     "Item": "references",
     "open_collector": "setup",
-    **dict.fromkeys(("Sources", "sources"), "sources"),
+    **dict.fromkeys(("Sources", "configured_sources"), "sources"),
 }
 
 

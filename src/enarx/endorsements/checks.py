@@ -95,12 +95,13 @@ def check(item: Item, authorities: Sequence[bytes] = ()) -> Validity:
 
 
 def _amd_chain(item: Item, reference: AmdChain) -> Path:
-    pool = _pool(item, load_certificates(item.body))
+    ders = load_certificates(item.body)
+    pool = _pool(item, ders)
     path = build_path(pool[0], pool)
     product = reference.product
     prefix = "SEV" if reference.kind == "vcek" else "SEV-VLEK"
     names = tuple(one.common_name for one in path.certificates)
-    if names != (f"{prefix}-{product}", f"ARK-{product}") or len(pool) != len(names):
+    if names != (f"{prefix}-{product}", f"ARK-{product}") or len(ders) != len(names):
         _wrong(item, f"it holds {', '.join(one.common_name or 'unnamed' for one in pool)}")
     _require_root(item, path, kind="snp")
     return path

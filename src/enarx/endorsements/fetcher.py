@@ -344,16 +344,12 @@ def _tls(ca_file: str | None) -> ssl.SSLContext:
 
 
 def _same_host(url: str, location: str) -> str:
-    target = urljoin(url, location)
-    old, new = urlsplit(url), urlsplit(target)
     try:
-        same = location != "" and (old.scheme, old.hostname, old.port) == (
-            new.scheme,
-            new.hostname,
-            new.port,
-        )
-    except ValueError:  # a port that is no number
-        same = False
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
+        same = location != "" and (old.scheme, old.netloc) == (new.scheme, new.netloc)
+    except ValueError:  # brackets that are no address
+        same, target = False, location
     if not same:
         raise ProtocolError(
             f"{_shown(url)} redirects to {_shown(target)}",

@@ -7,7 +7,7 @@ from pathlib import Path
 from enarx.endorsements.cache import Cache, default_directory
 from enarx.endorsements.collector import Collector
 from enarx.endorsements.fetcher import Clock, Fetcher, Patience, SystemClock
-from enarx.endorsements.sources import Sources, sources
+from enarx.endorsements.sources import Sources, configured_sources
 
 
 def open_collector(
@@ -30,7 +30,7 @@ def open_collector(
     Raises:
         UsageError: an address or CA file that cannot be used.
     """
-    at = at or sources()
+    at = at or configured_sources()
     clock = clock or SystemClock()
     fetcher = None if offline else Fetcher(patience=patience, clock=clock, ca_file=at.ca_file)
     cache = Cache(directory or default_directory())

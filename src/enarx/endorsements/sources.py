@@ -47,7 +47,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str | None = None
 
 
-def sources(
+def configured_sources(
     *,
     kds: str | None = None,
     pcs: str | None = None,
