@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn
 
 from enarx.errors import ParseError
 
@@ -15,6 +15,9 @@ _TEE_TYPE_AT: Final = 4
 _TEE_SGX: Final = bytes.fromhex("00000000")
 _TEE_TDX: Final = bytes.fromhex("81000000")
 _DER_SEQUENCE: Final = 0x30
+_PEM: Final = b"-----BEGIN CERTIFICATE-----"
+_QUOTE_VERSIONS: Final = (b"\x03\x00", b"\x04\x00", b"\x05\x00")
+_ECDSA_P256: Final = b"\x02\x00"
 _AMD_OID: Final = bytes.fromhex("2b060104019c7801")
 
 
@@ -25,15 +28,34 @@ def kind_of(evidence: bytes) -> str:
         ParseError: the bytes look like no evidence known.
     """
     if evidence[_QE_VENDOR_AT : _QE_VENDOR_AT + 16] == _INTEL_QE_VENDOR:
-        tee = evidence[_TEE_TYPE_AT : _TEE_TYPE_AT + 4]
-        if tee == _TEE_SGX:
-            return "sgx"
-        if tee == _TEE_TDX:
-            return "tdx"
+        return _tee_of(evidence) or _unrecognised(evidence)
     if len(evidence) == SNP_REPORT_BYTES:
         return "snp"
     if evidence[:1] and evidence[0] == _DER_SEQUENCE:
         return "snp" if _AMD_OID in evidence else "ra-tls"
+    if evidence.startswith(_PEM):
+        return kind_of_certificate(evidence)
+    # A quote of another vendor's quoting enclave: read, so that it can be refused by name.
+    known = evidence[:2] in _QUOTE_VERSIONS and evidence[2:4] == _ECDSA_P256
+    return (_tee_of(evidence) if known else None) or _unrecognised(evidence)
+
+
+def kind_of_certificate(pem: bytes) -> str:
+    """Name the technology of the first certificate in PEM.
+
+    Raises:
+        ParseError: it cannot be read.
+    """
+    from enarx.verifier.x509 import load_certificates
+
+    return "snp" if _AMD_OID in load_certificates(pem)[0] else "ra-tls"
+
+
+def _tee_of(quote: bytes) -> str | None:
+    return {_TEE_SGX: "sgx", _TEE_TDX: "tdx"}.get(quote[_TEE_TYPE_AT : _TEE_TYPE_AT + 4])
+
+
+def _unrecognised(evidence: bytes) -> NoReturn:
     raise ParseError(
         f"{len(evidence)} bytes that look like no evidence known",
         offset=0,

@@ -117,6 +117,7 @@ def read_policy(text: str, *, name: str) -> Policy:
         reader.fail(("version",), f"expected version = {FORMAT_VERSION}")
     base = _base(reader, document)
     rules = _rules(reader, document, (), depth=0)
+    contexts = _contexts(reader, document, base)
     if base is None and not rules:
         raise PolicyError(
             f"policy '{name}' has no rules",
@@ -138,7 +139,7 @@ def read_policy(text: str, *, name: str) -> Policy:
     return Policy(
         name=reader.text(title, ("title",)),
         checks=(*checks, *rules),
-        contexts=_contexts(reader, document, base),
+        contexts=contexts,
         allow_simulated=allow,
         simulated_roots=roots,
     )

@@ -1,0 +1,356 @@
+"""What policies accept, how they compose, and that none of them is empty."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.verifier.snp_factory import AT, Snp, chip, crl, vlek
+
+from enarx.errors import ConfigError, EnarxError, PolicyError
+from enarx.evidence.snp import Product, pack_tcb
+from enarx.verifier import (
+    AllOf,
+    AnyOf,
+    Check,
+    Failure,
+    Policy,
+    ReferenceValues,
+    Tier,
+    Trace,
+    Verdict,
+    Verified,
+)
+from enarx.verifier.policy_file import read_references
+from enarx.verifier.rules import (
+    Advisories,
+    CollateralRequired,
+    Instances,
+    NoDebug,
+    TcbStatus,
+    Vmpl,
+)
+
+LISTED = chip(crls=(crl(),))
+
+
+def toml(text: str, **more: Any) -> Policy:
+    return Policy.from_toml(f"version = 1\nallow_simulated = true\n{text}", **more)
+
+
+def judged(text: str, made: Snp = LISTED, **more: Any) -> Verdict:
+    return made.appraise(toml(text), **more)
+
+
+# The built-in ones
+
+
+def test_genuine_asks_no_more_than_that_all_is_genuine() -> None:
+    made = chip(Product.MILAN).with_report(vmpl=3, platform_info=0)
+    assert made.appraise().tier is Tier.AFFIRMING
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure"),
+    [
+        ({"vmpl": 1}, Failure.POLICY),
+        ({"policy": 0x30000 | 1 << 18}, Failure.POLICY),
+        ({"policy": 0x30000 | 1 << 19}, Failure.DEBUG),
+        ({"platform_info": 0x05}, Failure.POLICY),
+    ],
+)
+def test_default_asks_more(changes: dict[str, int], failure: Failure) -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    assert LISTED.appraise(policy).tier is Tier.AFFIRMING
+    verdict = LISTED.with_report(**changes).appraise(policy)
+    assert (verdict.tier, verdict.failure) == (Tier.CONTRAINDICATED, failure)
+
+
+def test_default_never_affirms_milan() -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    made = chip(Product.MILAN, tcb={"bl": 4, "tee": 0, "snp": 24, "ucode": 219}, crls=(crl(),))
+    verdict = made.appraise(policy)
+    assert verdict.tier is Tier.WARNING
+    assert verdict.failure is None
+    with pytest.raises(EnarxError):
+        verdict.require()
+    assert verdict.require(accept_warning=True) is verdict
+
+
+@pytest.mark.parametrize("which", ["current_tcb", "committed_tcb", "launch_tcb"])
+def test_default_compares_every_tcb_with_the_minimum(which: str) -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    old = pack_tcb({"bl": 9, "tee": 0, "snp": 20, "ucode": 72}, Product.GENOA)
+    others = tuple(name for name in LISTED.tcbs if name != which)
+    made = LISTED.but(tcbs=others).with_report(**{which: old})
+    verdict = made.appraise(policy)
+    assert verdict.failure is Failure.TCB_STATUS
+    assert any("update" in link.remedy for link in verdict.failed)
+
+
+def test_secrets_are_not_released_without_revocation_lists() -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    assert chip().appraise(policy, context="monitoring").tier is Tier.WARNING
+    assert chip().appraise(policy, context="release-secrets").tier is Tier.CONTRAINDICATED
+    assert LISTED.appraise(policy, context="release-secrets").tier is Tier.AFFIRMING
+
+
+def test_development_affirms_simulated_silicon_and_says_so() -> None:
+    verdict = chip().appraise(Policy.builtin("development"))
+    assert verdict.tier is Tier.AFFIRMING
+    assert verdict.simulated
+    assert any(link.name == "root.simulated" for link in verdict.trace)
+
+
+def test_unknown_context_is_an_error() -> None:
+    with pytest.raises(PolicyError) as caught:
+        chip().appraise(context="monitorign")
+    assert caught.value.code == "policy.context"
+
+
+def test_unknown_builtin_is_an_error() -> None:
+    with pytest.raises(PolicyError):
+        Policy.builtin("lenient")
+
+
+# Composition
+
+
+class Holds:
+    """A rule of a user's own: any callable of this shape."""
+
+    def __init__(self, *, holds: bool) -> None:
+        self.holds = holds
+
+    def __call__(self, subject: Verified, trace: Trace, /) -> None:
+        trace.check(self.holds, "own.rule", "own rule", failure=Failure.POLICY)
+
+
+def tier_of(*checks: Check) -> Tier:
+    policy = Policy(name="own", checks=checks, allow_simulated=True)
+    return chip().appraise(policy).tier
+
+
+def test_own_rules_are_callables() -> None:
+    assert tier_of(Holds(holds=True)) is Tier.AFFIRMING
+    assert tier_of(Holds(holds=False)) is Tier.CONTRAINDICATED
+
+
+def test_all_of_needs_all_and_any_of_needs_one() -> None:
+    yes, no = Holds(holds=True), Holds(holds=False)
+    assert tier_of(AllOf((yes, yes))) is Tier.AFFIRMING
+    assert tier_of(AllOf((yes, no))) is Tier.CONTRAINDICATED
+    assert tier_of(AnyOf((no, yes))) is Tier.AFFIRMING
+    assert tier_of(AnyOf((no, no))) is Tier.CONTRAINDICATED
+    assert tier_of(AnyOf((AllOf((yes, no)), AllOf((yes, yes))))) is Tier.AFFIRMING
+
+
+def test_any_of_nothing_that_applies_is_not_met() -> None:
+    assert tier_of(AnyOf((CollateralRequired(),))) is Tier.CONTRAINDICATED
+
+
+def test_rule_that_misses_its_fact_fails() -> None:
+    assert tier_of(Instances(accepted=(bytes(64),))) is Tier.CONTRAINDICATED
+    without_chip = vlek().appraise(
+        Policy(name="own", checks=(Instances(accepted=(b"",)),), allow_simulated=True)
+    )
+    assert without_chip.tier is Tier.CONTRAINDICATED
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("rule", "made", "tier"),
+    [
+        ("[snp]\nproducts = ['Genoa']", LISTED, Tier.AFFIRMING),
+        ("[snp]\nproducts = ['Turin']", LISTED, Tier.CONTRAINDICATED),
+        ("[snp]\nproducts_warn = ['Genoa']", LISTED, Tier.WARNING),
+        ("[snp]\nminimum_tcb.Genoa = { snp = 23 }", LISTED, Tier.AFFIRMING),
+        ("[snp]\nminimum_tcb.Genoa = { snp = 24 }", LISTED, Tier.CONTRAINDICATED),
+        ("[snp]\nminimum_tcb.Milan = { snp = 24 }", LISTED, Tier.AFFIRMING),
+        ("[snp]\nvmpl = [0]", LISTED.with_report(vmpl=1), Tier.CONTRAINDICATED),
+        ("[snp]\nvmpl = [0, 1]", LISTED.with_report(vmpl=1), Tier.AFFIRMING),
+        ("[snp]\nrequired = ['alias_check_complete']", LISTED, Tier.AFFIRMING),
+        ("[snp]\nrequired = ['single_socket_required']", LISTED, Tier.CONTRAINDICATED),
+        ("[snp]\nforbidden = ['smt_allowed']", LISTED, Tier.CONTRAINDICATED),
+        (f"[snp]\nmeasurements = ['{'02' * 48}']", LISTED, Tier.AFFIRMING),
+        (f"[snp]\nmeasurements = ['{'03' * 48}']", LISTED, Tier.CONTRAINDICATED),
+        (f"[snp]\nhost_data = ['{'03' * 32}']", LISTED, Tier.AFFIRMING),
+        (f"[snp]\nhost_data = ['{'04' * 32}']", LISTED, Tier.CONTRAINDICATED),
+        (f"[snp]\nregisters.family_id = ['{'00' * 16}']", LISTED, Tier.AFFIRMING),
+        (f"[snp]\nregisters.nonsense = ['{'00' * 16}']", LISTED, Tier.CONTRAINDICATED),
+        (f"instances = ['{bytes(range(64)).hex()}']", LISTED, Tier.AFFIRMING),
+        (f"instances = ['{'05' * 64}']", LISTED, Tier.CONTRAINDICATED),
+        (f"instances = ['{bytes(range(1, 9)).hex()}']", chip(Product.TURIN), Tier.AFFIRMING),
+        ("types = ['snp']", LISTED, Tier.AFFIRMING),
+        ("types = ['sgx', 'tdx']", LISTED, Tier.CONTRAINDICATED),
+        ("revocation = 'require'", LISTED, Tier.AFFIRMING),
+        ("revocation = 'require'", chip(), Tier.CONTRAINDICATED),
+        ("revocation = 'warn'", chip(), Tier.WARNING),
+        ("max_age = '11d'", LISTED, Tier.AFFIRMING),
+        ("max_age = '9d'", LISTED, Tier.CONTRAINDICATED),
+        ("[keep]\nsandbox = ['seccomp']", LISTED, Tier.CONTRAINDICATED),
+        ("[[any]]\nsnp.vmpl = [3]\n[[any]]\nsnp.vmpl = [0]", LISTED, Tier.AFFIRMING),
+        ("[[any]]\nsnp.vmpl = [3]\n[[any]]\ntypes = ['tdx']", LISTED, Tier.CONTRAINDICATED),
+        ("[[all]]\nsnp.vmpl = [0]\n[[all]]\ntypes = ['snp']", LISTED, Tier.AFFIRMING),
+        ("[sgx]\ntcb_status = ['UpToDate']", LISTED, Tier.CONTRAINDICATED),
+    ],
+)
+def test_rule_of_a_file(rule: str, made: Snp, tier: Tier) -> None:
+    assert judged(rule, made).tier is tier
+
+
+def test_context_adds_its_rules() -> None:
+    text = "[snp]\nvmpl = [0]\n[context.release-secrets]\nrevocation = 'require'"
+    assert judged(text, chip()).tier is Tier.AFFIRMING
+    assert judged(text, chip(), context="release-secrets").tier is Tier.CONTRAINDICATED
+
+
+def test_base_holds_as_well() -> None:
+    assert judged("base = 'default'").tier is Tier.AFFIRMING
+    made = LISTED.with_report(vmpl=1)
+    assert judged("base = 'default'\n[snp]\nvmpl = [0, 1]", made).tier is Tier.CONTRAINDICATED
+
+
+def test_debug_is_refused_without_being_named() -> None:
+    debug = LISTED.with_report(policy=0x30000 | 1 << 19)
+    assert judged("[snp]\nvmpl = [0]", debug).failure is Failure.DEBUG
+    assert judged("unsafe_allow_debug = true\n[snp]\nvmpl = [0]", debug).tier is Tier.AFFIRMING
+
+
+def test_simulated_silicon_must_be_allowed() -> None:
+    policy = Policy.from_toml("version = 1\n[snp]\nvmpl = [0]")
+    assert LISTED.appraise(policy).failure is Failure.SIMULATED
+
+
+@pytest.mark.parametrize("text", ["", "# nothing", "version = 1", "version = 1\ntitle = 'x'"])
+def test_empty_policy_is_an_error(text: str) -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_toml(text)
+    assert caught.value.code == "policy.empty"
+
+
+def test_policy_without_rules_is_an_error() -> None:
+    with pytest.raises(PolicyError):
+        Policy.from_toml("version = 1\nallow_simulated = true")
+    with pytest.raises(PolicyError):
+        Policy(name="empty", checks=())
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("version = 1\nbase = 'defualt'", 2, 1),
+        ("version = 1\nbsae = 'default'", 2, 1),
+        ("version = 1\n\n[snp]\nvmpll = [0]", 4, 1),
+        ("version = 1\n[snp]\n  vmpl = [4]", 3, 3),
+        ("version = 1\n[snp]\nminimum_tcb.Genoa = { snq = 3 }", 3, 23),
+        ("version = 1\n[snp]\nminimum_tcb.Geona = { snp = 3 }", 3, 13),
+        ("version = 1\n[snp]\nproducts = 'Genoa'", 3, 1),
+        ("version = 1\n[snp]\nproducts = []", 3, 1),
+        ("version = 1\n[snp]\nmeasurements = ['zz']", 3, 1),
+        ("version = 1\n[snp]\nmeasurements = ['00']", 3, 1),
+        ("version = 1\n[tdx]\ntcb_status = ['Fine']", 3, 1),
+        ("version = 1\n[tdx]\nvmpl = [0]", 3, 1),
+        ("version = 1\n[snp]\nrequired = ['alias_check']", 3, 1),
+        ("version = 1\n[snp]", 2, 1),
+        ("version = 1\n[[any]]", 2, 1),
+        ("version = 1\n[[any]]\nsnpp.vmpl = [0]", 3, 1),
+        ("version = 1\n[context.monitoring]\nmaxage = '1d'", 3, 1),
+        ("version = 1\nmax_age = '1 day'", 2, 1),
+        ("version = 1\nrevocation = true", 2, 1),
+        ("version = 2\nbase = 'default'", 1, 1),
+        ("version = 1\nbase = 'default'\nallow_simulated = 'yes'", 3, 1),
+        ("version = 1\nbase = 'default'\nunsafe_allow_debug = true", 3, 1),
+        ("version = 1\nx = = 1", 2, 5),
+    ],
+)
+def test_mistake_is_named_with_its_place(text: str, line: int, column: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Policy.from_toml(text, name="policy.toml")
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert str(caught.value).startswith(f"policy.toml:{line}:{column}: ")
+
+
+def test_rules_nest_only_so_deep() -> None:
+    text = "version = 1\n" + "".join(
+        f"[[{'.'.join(['any'] * depth)}]]\ntypes = ['snp']\n" for depth in range(1, 12)
+    )
+    with pytest.raises(ConfigError, match="deeper"):
+        Policy.from_toml(text)
+
+
+def test_contradiction_is_an_error() -> None:
+    with pytest.raises(PolicyError) as caught:
+        Policy.from_toml(f"version = 1\nbase = 'default'\nsimulated_roots = ['{'00' * 32}']")
+    assert caught.value.code == "policy.contradiction"
+
+
+def test_reference_values_from_a_file() -> None:
+    text = f"measurements = ['{'02' * 48}']\n[registers]\nfamily_id = ['{'00' * 16}']"
+    references = read_references(text, name="refs.toml")
+    assert references.measurements == (b"\x02" * 48,)
+    assert LISTED.appraise(references=references).tier is Tier.AFFIRMING
+    wrong = ReferenceValues(measurements=(b"\x09" * 48,))
+    assert LISTED.appraise(references=wrong).failure is Failure.MEASUREMENT
+
+
+@pytest.mark.parametrize("text", ["", "measurement = ['00']", "measurements = ['00']"])
+def test_reference_file_with_a_mistake_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        read_references(text, name="refs.toml")
+
+
+# Rules on facts that only other technologies have
+
+
+def intel(**changes: Any) -> Verdict:
+    """A verdict on facts as SGX evidence gives them."""
+    from enarx.verifier.appraisal import judge
+
+    verified = chip().appraise().verified
+    assert verified is not None
+    fields = {name: getattr(verified, name) for name in verified.__struct_fields__}
+    checks: tuple[Check, ...] = changes.pop("checks")
+    seen = Verified(**(fields | {"kind": "sgx", "debug": False} | changes))
+    return judge(seen, policy=Policy(name="own", checks=checks, allow_simulated=True))
+
+
+def test_tcb_status_is_accepted_warned_or_refused() -> None:
+    rule = TcbStatus(accepted=("UpToDate",), warned=("SWHardeningNeeded",))
+    assert intel(checks=(rule,), tcb_status="UpToDate").tier is Tier.AFFIRMING
+    assert intel(checks=(rule,), tcb_status="SWHardeningNeeded").tier is Tier.WARNING
+    assert intel(checks=(rule,), tcb_status="OutOfDate").failure is Failure.TCB_STATUS
+    assert intel(checks=(rule,), tcb_status="Splendid").failure is Failure.TCB_STATUS
+
+
+def test_advisories_must_be_accepted_one_by_one() -> None:
+    rule = Advisories(accepted=("INTEL-SA-00615",))
+    seen = {"checks": (rule,), "tcb_status": "OutOfDate"}
+    assert intel(**seen, advisories=("INTEL-SA-00615",)).tier is Tier.AFFIRMING
+    verdict = intel(**seen, advisories=("INTEL-SA-00615", "INTEL-SA-00999"))
+    assert verdict.failure is Failure.TCB_STATUS
+    assert verdict.failed[0].found == "INTEL-SA-00999"
+
+
+def test_missing_collateral_is_refused_where_it_is_required() -> None:
+    rule = CollateralRequired()
+    assert intel(checks=(rule,), tcb_status=None).failure is Failure.COLLATERAL
+
+
+def test_debug_that_is_not_stated_is_refused() -> None:
+    assert intel(checks=(NoDebug(),), debug=None).failure is Failure.DEBUG
+
+
+def test_rule_of_another_technology_says_nothing() -> None:
+    assert intel(checks=(Vmpl(), NoDebug())).tier is Tier.AFFIRMING
+
+
+def test_age_counts_from_the_oldest_part() -> None:
+    start = AT - timedelta(days=3)
+    made = chip(crls=(crl(start=start),))
+    assert made.appraise(toml("max_age = '3d'")).tier is Tier.AFFIRMING
+    late = made.appraise(toml("max_age = '3d'"), at=AT + timedelta(seconds=1))
+    assert late.failure is Failure.TIME
