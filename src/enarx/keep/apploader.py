@@ -41,8 +41,9 @@ from enarx.wire.zygote import Fork
 
 BOOT_SECONDS = 30.0
 """How long the keep loader may take to put the Keep into its control group and boot it."""
-GOODBYE_SECONDS = 1.0
-"""How long connections may take, once all is said, to take what was said and close."""
+GOODBYE_SECONDS = 300.0
+"""How long the owner may take to read the last of what was said, and to close: the end of
+the output may wait in a pager."""
 WARM_ROUNDS = 20
 """Python rewrites its code in place until it has seen it run a few times: before the fork."""
 _TO_KEEP: Any = ToKeep

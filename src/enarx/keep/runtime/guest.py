@@ -96,7 +96,7 @@ def run(linker: Linker, store: Store, module: Module, budget: MemoryBudget) -> E
         if budget.refused:
             return _killed(budget)
         raise ModuleError(
-            f"the module cannot be instantiated: {modules.cause(str(error))}",
+            f"the module cannot be instantiated: {modules.whole(str(error))}",
             code="module.instantiate",
         ) from None
     return Exit(code=0)

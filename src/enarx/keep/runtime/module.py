@@ -109,7 +109,12 @@ def _known(item: object, linker: Linker, store: Store) -> bool:
 
 
 def cause(text: str) -> str:
-    """The reason in one of wasmtime's messages, as one line."""
+    """The reason in one of wasmtime's messages, without the frames before it, as one line."""
     _, found, reason = text.partition("Caused by:")
-    lines = (reason if found else text).splitlines()
-    return "; ".join(line.strip() for line in lines if line.strip())[: limits.TEXT // 2]
+    return whole(reason if found else text)
+
+
+def whole(text: str) -> str:
+    """One of wasmtime's messages as one line."""
+    lines = (line.strip() for line in text.splitlines())
+    return "; ".join(line for line in lines if line not in ("", "Caused by:"))[: limits.TEXT // 2]

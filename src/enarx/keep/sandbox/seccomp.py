@@ -5,7 +5,8 @@
    `WORKLOAD`: what is left of it in the workload's process once the module is compiled.
 
 Filters add up: a call must pass all that a process has put itself under. What is not
-allowed fails with EPERM; clone3 with ENOSYS, so that libc takes clone, whose flags can be seen.
+allowed fails with EPERM; clone3 and openat2 with ENOSYS, so that their callers take clone and
+openat, whose flags can be seen.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ NUMBERS = {
     "close": 3,
     "stat": 4,
     "fstat": 5,
-    "lstat": 6,
     "poll": 7,
     "lseek": 8,
     "mmap": 9,
@@ -45,6 +45,7 @@ NUMBERS = {
     "rt_sigprocmask": 14,
     "rt_sigreturn": 15,
     "ioctl": 16,
+    "pread64": 17,
     "readv": 19,
     "writev": 20,
     "sched_yield": 24,
@@ -70,11 +71,8 @@ NUMBERS = {
     "exit": 60,
     "wait4": 61,
     "fcntl": 72,
-    "ftruncate": 77,
-    "getcwd": 79,
     "mkdir": 83,
     "unlink": 87,
-    "readlink": 89,
     "gettimeofday": 96,
     "getuid": 102,
     "getgid": 104,
@@ -98,6 +96,7 @@ NUMBERS = {
     "waitid": 247,
     "openat": 257,
     "newfstatat": 262,
+    "readlinkat": 267,
     "ppoll": 271,
     "set_robust_list": 273,
     "epoll_pwait": 281,
@@ -106,6 +105,7 @@ NUMBERS = {
     "epoll_create1": 291,
     "dup3": 292,
     "pipe2": 293,
+    "preadv": 295,
     "prlimit64": 302,
     "seccomp": 317,
     "getrandom": 318,
@@ -117,6 +117,7 @@ NUMBERS = {
     "pidfd_open": 434,
     "clone3": 435,
     "close_range": 436,
+    "openat2": 437,
 }
 """Numbers on x86-64 of the calls that are allowed anywhere."""
 
@@ -161,7 +162,7 @@ WORKLOAD = (
     Allow("dup socketpair pipe2", "the runtime's event loop"),
     Allow("setitimer prlimit64", "its own processor time limit"),
     Allow("openat", "secrets, to read", (Check(argument=1 + 1, mask=_WRITING, value=0),)),
-    Allow("newfstatat statx getdents64", "secrets, to read"),
+    Allow("newfstatat statx getdents64 pread64 preadv readlinkat", "secrets, to read"),
     Allow("ioctl", "non-blocking mode", (Check(argument=1, value=_FIONBIO),)),
 )
 
@@ -174,14 +175,17 @@ KEEP = (
     Allow("dup dup2 dup3 pipe2 pidfd_open close_range", "fork of the workload's process"),
     Allow("prctl", "end with the app loader", (Check(argument=0, value=1),)),
     Allow("setitimer prlimit64", "limits of processor time and memory"),
-    Allow("openat mkdir statx getdents64 lstat readlink getcwd", "secrets"),
+    Allow("openat mkdir statx getdents64 pread64 preadv readlinkat", "secrets"),
 )
 
 
 def enter(rules: tuple[Allow, ...]) -> None:
     """Put all threads of this process under `rules`, for ever. Raises OSError."""
     program = bpf.assemble(
-        rules, numbers=NUMBERS, errno=errno.EPERM, refused={"clone3": errno.ENOSYS}
+        rules,
+        numbers=NUMBERS,
+        errno=errno.EPERM,
+        refused={"clone3": errno.ENOSYS, "openat2": errno.ENOSYS},
     )
 
     class Program(ctypes.Structure):
