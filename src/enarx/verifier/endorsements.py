@@ -57,6 +57,15 @@ class DcapCollateral(msgspec.Struct, frozen=True, kw_only=True):
     qe_identity: bytes = b""
     qe_identity_signature: bytes = b""
 
+    def __post_init__(self) -> None:
+        size = sum(len(getattr(self, name)) for name in self.__struct_fields__)
+        if size > MAX_COLLATERAL_BYTES:
+            raise ParseError(
+                f"collateral is {size} bytes, more than {MAX_COLLATERAL_BYTES}",
+                hint="pass the collateral of one platform only",
+                code="collateral.size",
+            )
+
     @classmethod
     def from_json(cls, data: bytes) -> DcapCollateral:
         """Read the nine-key JSON form (text as text, CRLs and signatures as hex).
