@@ -28,6 +28,8 @@ DYNAMIC_MAX: Final = 64 * 1024
 """Bytes of the dynamic section; real ones have under 1 KiB."""
 STRINGS_MAX: Final = 16 * 1024 * 1024
 """Bytes of the dynamic string table; LLVM's has 2 MB."""
+FILE_OFFSET_MAX: Final = 1 << 48
+"""Offsets beyond this are not asked of the kernel: no file is so long."""
 STRING_MAX: Final = 4096
 """Bytes of one name or search path (PATH_MAX)."""
 
@@ -118,7 +120,7 @@ def _dynamic(
         for at in found.get(tag, ()):
             if at >= size:
                 raise _broken(origin, "a name lies outside its string table")
-            raw = os.pread(descriptor, min(STRING_MAX, size - at), start + at)
+            raw = _pread(descriptor, min(STRING_MAX, size - at), start + at, origin)
             name, end, _ = raw.partition(b"\0")
             if not end:
                 raise _broken(origin, "a name in its string table does not end")
@@ -145,13 +147,16 @@ def _file_offset(segments: list[tuple[int, ...]], address: int, origin: str) -> 
 
 
 def _slice(descriptor: int, offset: int, size: int, origin: str) -> bytes:
-    try:
-        data = os.pread(descriptor, size, offset)
-    except OverflowError:
-        raise _broken(origin, "an offset is beyond any file") from None
+    data = _pread(descriptor, size, offset, origin)
     if len(data) != size:
         raise _broken(origin, "it is cut off")
     return data
+
+
+def _pread(descriptor: int, size: int, offset: int, origin: str) -> bytes:
+    if offset > FILE_OFFSET_MAX:
+        raise _broken(origin, "an offset is beyond any file")
+    return os.pread(descriptor, size, offset)
 
 
 def _broken(origin: str, problem: str) -> ParseError:
