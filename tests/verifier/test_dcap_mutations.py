@@ -170,9 +170,7 @@ def test_quote_cut_at_any_length_is_no_quote(sample: Sample) -> None:
     verifier, quote, kind = Verifier(), sample.quote, sample.expected["tee"]
     for length in range(len(quote)):
         with pytest.raises(ParseError):
-            verifier.appraise(
-                quote[:length], kind=sample.expected["tee"], policy=GENUINE, at=sample.at
-            )
+            verifier.appraise(quote[:length], kind=kind, policy=GENUINE, at=sample.at)
 
 
 @pytest.mark.parametrize("sample", GENUINE_SAMPLES)
