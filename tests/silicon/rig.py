@@ -196,6 +196,7 @@ def running(
     """A silicon that is ready; it is ended with this context, however it ends."""
     path, log = directory / "silicon.sock", directory / "silicon.log"
     directory.mkdir(exist_ok=True)
+    parent = os.getpid()
     reading, writing = os.pipe()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -203,7 +204,7 @@ def running(
             stdin=subprocess.DEVNULL,
             stderr=output,
             pass_fds=[writing],
-            preexec_fn=confine,
+            preexec_fn=lambda: _in_child(parent, confine),
         )
     os.close(writing)
     try:
@@ -220,6 +221,15 @@ def running(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(SECONDS)
+
+
+def _in_child(parent: int, confine: Callable[[], None] | None) -> None:
+    """A test run that is killed leaves no silicon behind."""
+    if confine is not None:
+        confine()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def refuses_to_start(directory: Path, *arguments: str) -> tuple[int, str]:
@@ -247,6 +257,7 @@ def children(pid: int) -> list[int]:
 
 
 _CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_DROP, _CAP_SYS_ADMIN = 24, 21
 
 
