@@ -350,6 +350,15 @@ class TestWhatIsNotBelieved:
         assert missing
         assert all(isinstance(one.problem, EnarxError) for one in missing)
 
+    def test_without_its_chain_nothing_more_is_asked_for(
+        self, server: v.Vendors, tmp_path: Path
+    ) -> None:
+        server.publish_snp(v.GENOA, "Genoa")
+        del server.pages["/vcek/v1/Genoa/cert_chain"]
+        found = collect(server, tmp_path, v.GENOA)
+        assert set(problems(found).values()) == {"endorsements.not-found"}
+        assert list(server.asked) == ["/vcek/v1/Genoa/cert_chain"]
+
     def test_other_platform_is_not_taken(self, server: v.Vendors, tmp_path: Path) -> None:
         fmspc = server.publish_dcap(v.TDX, "tdx", "platform")
         page = server.pages.pop(f"/tdx/certification/v4/tcb?fmspc={fmspc}")

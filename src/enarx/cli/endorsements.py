@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +14,7 @@ from enarx.errors import ParseError, UsageError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from enarx.endorsements import Collection, Collector, Found, Item
 
@@ -21,29 +22,66 @@ EXIT_FRESH: Final = 0
 EXIT_STALE: Final = 2
 EXIT_MISSING: Final = 3
 
+DEFAULT_SECONDS: Final = 120.0
+MIRROR_SECONDS: Final = 20.0
+"""A mirror's clients wait meanwhile, and give up after 30 seconds themselves."""
+
+_EXITS: Final = "Exit: 0 all fresh, 2 something is stale, 3 something is missing."
 _MARKS: Final = {"fresh": "ok", "stale": "STALE", "missing": "MISSING", "revoked": "REVOKED"}
 
 
-def _addresses(function: Any) -> Any:
-    """Options of every command that may ask a vendor."""
-    for option in (
-        click.option("--offline", is_flag=True, help="Ask nobody; use the cache only."),
-        click.option(
-            "--timeout",
-            callback=duration,
-            metavar="TIME",
-            help="Give up after this time, all waits included.  [default: 2m]",
-        ),
-        click.option(
-            "--ca",
-            type=click.Path(exists=True, dir_okay=False),
-            help="Trust these CA certificates (PEM) for TLS as well.",
-        ),
-        click.option("--pcs", metavar="URL", help="Intel PCS, a PCCS or a mirror."),
-        click.option("--kds", metavar="URL", help="AMD KDS, or a mirror."),
-    ):
-        function = option(function)
-    return function
+_ASKING: Final = (
+    click.option("--no-redirects", is_flag=True, help="Follow none, not even on the same host."),
+    click.option("--offline", is_flag=True, help="Ask nobody; use the cache only."),
+    click.option(
+        "--timeout",
+        callback=duration,
+        metavar="TIME",
+        help="Give up after this time, all waits included.",
+    ),
+    click.option(
+        "--ca",
+        type=click.Path(exists=True, dir_okay=False),
+        help="Trust these CA certificates (PEM) for TLS as well.",
+    ),
+    click.option("--pcs", metavar="URL", help="Intel PCS, a PCCS or a mirror."),
+    click.option("--kds", metavar="URL", help="AMD KDS, or a mirror."),
+)
+
+
+def _asking(*, seconds: float = DEFAULT_SECONDS) -> Callable[[Any], Any]:
+    """Options of a command that may ask a vendor; it gets a ``collector`` made from them."""
+
+    def decorate(function: Any) -> Any:
+        @functools.wraps(function)
+        def with_collector(
+            *,
+            kds: str | None,
+            pcs: str | None,
+            ca: str | None,
+            timeout: int | None,
+            offline: bool,
+            no_redirects: bool,
+            **rest: Any,
+        ) -> Any:
+            from enarx.endorsements import Patience, configured_sources, limits, open_collector
+
+            collector = open_collector(
+                at=configured_sources(kds=kds, pcs=pcs, ca_file=ca),
+                patience=Patience(
+                    total=seconds if timeout is None else timeout / 1000,
+                    redirects=0 if no_redirects else limits.REDIRECTS,
+                ),
+                offline=offline,
+            )
+            return function(collector=collector, **rest)
+
+        decorated: Any = with_collector
+        for option in _ASKING:
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def _evidence(function: Any) -> Any:
@@ -88,23 +126,18 @@ def command() -> None:
 endorsements = command
 
 
-@command.command("fetch", epilog="Exit: 0 all fresh, 2 something is stale, 3 something is missing.")
+@command.command("fetch", epilog=_EXITS)
 @_evidence
-@_addresses
+@_asking()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def fetch(
+    collector: Collector,
     evidence: tuple[Path, ...],
     kind: str | None,
     product: str | None,
-    kds: str | None,
-    pcs: str | None,
-    ca: str | None,
-    timeout: int | None,
-    offline: bool,
     as_json: bool,
 ) -> int:
     """Fetch everything that EVIDENCE needs into the cache."""
-    collector = _collector(kds=kds, pcs=pcs, ca=ca, timeout=timeout, offline=offline)
     collections = _collect(collector, evidence, kind=kind, product=product)
     _print(_unique(collections), as_json=as_json)
     _tell_absent(evidence, collections)
@@ -115,14 +148,18 @@ def fetch(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(as_json: bool) -> int:
     """List the cache: what is there, until when it may be used, what is revoked."""
-    collector = _collector(offline=True)
+    from enarx.endorsements import open_collector
+
+    collector = open_collector(offline=True)
     _print(list(collector.stored()), as_json=as_json)
     return EXIT_FRESH
 
 
-@command.command("bundle", epilog="Exit: 0 all fresh, 2 something is stale; 3 missing, no file.")
+@command.command(
+    "bundle", epilog="Exit: 0 all fresh, 2 something is stale, 3 something is missing."
+)
 @_evidence
-@_addresses
+@_asking()
 @click.option(
     "-o",
     "--output",
@@ -137,33 +174,31 @@ def ls(as_json: bool) -> int:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A VLEK certificate (DER or PEM), which only the cloud provider gives out.",
 )
+@click.option("--partial", is_flag=True, help="Write what there is, even if something is missing.")
 def bundle(
+    collector: Collector,
     evidence: tuple[Path, ...],
     kind: str | None,
     product: str | None,
-    kds: str | None,
-    pcs: str | None,
-    ca: str | None,
-    timeout: int | None,
-    offline: bool,
     output: Path,
     vleks: tuple[Path, ...],
+    partial: bool,
 ) -> int:
     """Write everything that EVIDENCE needs to one file, for verification without a network."""
     from enarx.endorsements import write_bundle
 
-    collector = _collector(kds=kds, pcs=pcs, ca=ca, timeout=timeout, offline=offline)
     collections = _collect(collector, evidence, kind=kind, product=product)
     found = [*_unique(collections), *collector.add(_vlek_items(vleks))]
     _tell_absent(evidence, collections)
     bad = [one for one in found if one.state != "fresh"]
     _print(bad, as_json=False, to_stderr=True)
-    if any(one.item is None for one in found):
-        click.echo(f"enarx: {output} was not written", err=True)
+    items = [one.item for one in found if one.item is not None]
+    if len(items) < len(found) and not partial:
+        click.echo(f"enarx: {output} was not written; --partial writes what there is", err=True)
         return EXIT_MISSING
-    data = write_bundle(one.item for one in found if one.item is not None)
+    data = write_bundle(items)
     _write(output, data)
-    click.echo(f"{output}: {len(found)} items, {len(data)} bytes")
+    click.echo(f"{output}: {len(items)} items, {len(data)} bytes")
     return _exit_code(found)
 
 
@@ -171,9 +206,9 @@ def bundle(
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_(file: Path) -> int:
     """Take a bundle into the cache; what is not genuine is refused."""
-    from enarx.endorsements import limits, read_bundle
+    from enarx.endorsements import limits, open_collector, read_bundle
 
-    collector = _collector(offline=True)
+    collector = open_collector(offline=True)
     found = collector.add(read_bundle(_read(file, limits.BUNDLE)))
     _print(list(found), as_json=False)
     return _exit_code(found)
@@ -189,16 +224,12 @@ def import_(file: Path) -> int:
 )
 @click.option("--cert", type=click.Path(exists=True, dir_okay=False), help="TLS chain (PEM).")
 @click.option("--key", type=click.Path(exists=True, dir_okay=False), help="TLS key (PEM).")
-@_addresses
+@_asking(seconds=MIRROR_SECONDS)
 def serve(
+    collector: Collector,
     listen: str,
     cert: str | None,
     key: str | None,
-    kds: str | None,
-    pcs: str | None,
-    ca: str | None,
-    timeout: int | None,
-    offline: bool,
 ) -> int:
     """Answer for AMD's KDS and Intel's PCS from the cache, and fetch what is not in it.
 
@@ -208,26 +239,10 @@ def serve(
     from enarx.cli.asynchronous import run_to_end
     from enarx.endorsements.mirror import run_mirror
 
-    collector = _collector(kds=kds, pcs=pcs, ca=ca, timeout=timeout or 20_000, offline=offline)
     tls = _tls(cert, key)
     return run_to_end(
         run_mirror(collector, listen, tls=tls, ready=lambda at: click.echo(f"mirror at {at}"))
     )
-
-
-def _collector(
-    *,
-    kds: str | None = None,
-    pcs: str | None = None,
-    ca: str | None = None,
-    timeout: int | None = None,
-    offline: bool = False,
-) -> Collector:
-    from enarx.endorsements import Patience, configured_sources, open_collector
-
-    patience = Patience() if timeout is None else Patience(total=timeout / 1000)
-    at = configured_sources(kds=kds, pcs=pcs, ca_file=ca)
-    return open_collector(at=at, patience=patience, offline=offline)
 
 
 def _collect(

@@ -66,6 +66,7 @@ class Cache:
     ) -> None:
         self.directory = directory
         self._entries, self._size = entries, size
+        self._used: tuple[int, int] | None = None
 
     def get(self, name: str) -> Entry | None:
         """The entry of this name; ``None`` if there is none, or only a damaged one."""
@@ -130,6 +131,16 @@ class Cache:
         return entry
 
     def _make_room(self, size: int, *, keep: Path) -> None:
+        """Drop what was written first until there is room for one more entry.
+
+        The directory is looked through for the first entry, and when it seems full; what other
+        processes write meanwhile is noticed then.
+        """
+        if self._used is not None:
+            count, total = self._used[0] + 1, self._used[1] + size
+            if count <= self._entries and total <= self._size:
+                self._used = count, total
+                return
         files = []
         for path in self._files():
             try:
@@ -137,24 +148,23 @@ class Cache:
             except FileNotFoundError:
                 continue
             files.append((status.st_mtime_ns, status.st_size, path))
-        total = sum(length for _, length, _ in files) + size
-        count = len(files) + 1
+        count, total = len(files) + 1, sum(length for _, length, _ in files) + size
         for _, length, path in sorted(files):
             if total <= self._size and count <= self._entries:
-                return
+                break
             if path != keep:
                 path.unlink(missing_ok=True)
-                total, count = total - length, count - 1
+                count, total = count - 1, total - length
+        self._used = count, total
 
 
 def _replace(path: Path, data: bytes) -> None:
-    # mkstemp makes it 0600.
+    # mkstemp makes it 0600. Not synchronised to the disk: what a power failure leaves of it
+    # does not fit its digest, and is fetched again.
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

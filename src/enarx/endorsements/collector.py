@@ -112,7 +112,8 @@ class Collector:
     def collect(self, needs: Needs, *, deadline: float | None = None) -> Collection:
         """Everything that evidence needs.
 
-        Of several options the first that is there whole is taken, else the one with most in it.
+        Of several options the first is taken that is there whole or has the chip's own
+        certificate, else the one with most in it.
 
         Args:
             deadline: when to give up, on the clock's monotonic time; the fetcher's patience
@@ -122,7 +123,7 @@ class Collector:
         best: tuple[Found, ...] = ()
         for option in needs.options:
             found = tuple(self.get(reference, deadline=deadline) for reference in option)
-            if all(one.item is not None for one in found):
+            if all(one.item is not None for one in found) or _has_leaf(found):
                 return Collection(found=found, absent=needs.absent)
             if not best or _there(found) > _there(best):
                 best = found
@@ -135,12 +136,16 @@ class Collector:
     def get(self, reference: Reference, *, deadline: float | None = None) -> Found:
         """One item: from the cache if it is fresh, else fetched, else what there is."""
         deadline = self.deadline() if deadline is None else deadline
-        kept = self._kept(reference, deadline)
+        try:
+            authorities = self._authorities(reference, deadline)
+        except EnarxError as error:
+            return Found(name=reference.name, state=State.MISSING, problem=error)
+        kept = self._kept(reference, authorities)
         if kept is not None and not self._due(*kept):
             return self._found(*kept)
         try:
             item = self._fetch(reference, deadline)
-            validity = check(item, self._authorities(reference, deadline))
+            validity = check(item, authorities)
             self._refuse_older(item, validity, kept)
         except EnarxError as error:
             if kept is not None:
@@ -160,10 +165,11 @@ class Collector:
         return tuple(self._add(item) for item in ordered)
 
     def _add(self, item: Item) -> Found:
-        reference, now = item.reference, self._clock.monotonic()
+        reference = item.reference
         try:
-            validity = check(item, self._authorities(reference, now))
-            self._refuse_older(item, validity, self._kept(reference, now))
+            authorities = self._authorities(reference, self._clock.monotonic())
+            validity = check(item, authorities)
+            self._refuse_older(item, validity, self._kept(reference, authorities))
         except EnarxError as error:
             return Found(name=item.name, state=State.MISSING, problem=error)
         entry = Entry(item=item, fetched=int(self._clock.now().timestamp()), source=IMPORTED)
@@ -189,12 +195,14 @@ class Collector:
             problem=problem,
         )
 
-    def _kept(self, reference: Reference, deadline: float) -> tuple[Entry, Validity] | None:
+    def _kept(
+        self, reference: Reference, authorities: tuple[bytes, ...]
+    ) -> tuple[Entry, Validity] | None:
         entry = self._cache.get(reference.name)
         if entry is None:
             return None
         try:
-            return entry, check(entry.item, self._authorities(reference, deadline))
+            return entry, check(entry.item, authorities)
         except EnarxError:
             return None  # not what it should be any more: as good as missing
 
@@ -207,7 +215,7 @@ class Collector:
         return validity.renewed and not 0 <= age < limits.REFRESH_SECONDS
 
     def _authorities(self, reference: Reference, deadline: float) -> tuple[bytes, ...]:
-        """Certificates that AMD's items need over them."""
+        """Certificates that AMD's items need over them; without them nothing is asked for."""
         match reference:
             case Vcek(product=product):
                 chain = AmdChain(product=product, kind="vcek")
@@ -218,7 +226,9 @@ class Collector:
             case _:
                 return ()
         found = self.get(chain, deadline=deadline)
-        return () if found.item is None else load_certificates(found.item.body)
+        if found.item is None:
+            raise found.problem or ParseError(f"{chain.name} is not there")
+        return load_certificates(found.item.body)
 
     def _fetch(self, reference: Reference, deadline: float) -> Item:
         if self._fetcher is None:
@@ -328,6 +338,10 @@ class Collector:
 
 def _there(found: Iterable[Found]) -> int:
     return sum(one.item is not None for one in found)
+
+
+def _has_leaf(found: Iterable[Found]) -> bool:
+    return any(one.item is not None and isinstance(one.item.reference, Vcek) for one in found)
 
 
 def _revoked(items: Iterable[Item]) -> set[str]:
