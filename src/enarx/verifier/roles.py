@@ -14,6 +14,8 @@ EXTRA_ROLES: Final = (
     "ccel_table",
     "csr",
     "host_data_preimage",
+    "id_auth",
+    "id_block",
     "key",
     "measurement_endorsement",
     "pcrs",

@@ -7,7 +7,7 @@ The steps, each a block of links, root first:
 3. The report's form: version, algorithm, reserved bits, a known product.
 4. The certificate is the one for this report: kind of key, product, chip, reported TCB.
 5. The report's signature.
-6. Extra inputs that say what report data and host data are digests of.
+6. Extra inputs: what report data and host data are digests of; the ID block of the launch.
 
 Sources: AMD 56860 (SNP firmware ABI), section 7.3 and table 23; AMD 57230 (VCEK, KDS).
 """
@@ -45,6 +45,7 @@ from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.preimages import check_preimages
 from enarx.verifier.snp_chain import Chain, Leaf, Pool, chain_of, choose_leaf, pool_of
 from enarx.verifier.snp_fields import describe_leaf, describe_report
+from enarx.verifier.snp_id import check_id_block
 from enarx.verifier.trace import Claim, Failure, Trace
 from enarx.verifier.verified import Verified
 
@@ -335,6 +336,7 @@ def _conclude(
     genuine = trace.sound and root is not None and root.pinned
     if report is not None:
         check_preimages(report.report_data, report.host_data, endorsements, trace)  # 6.
+        check_id_block(report, endorsements, trace)
     until = chain.path.valid_until if chain is not None else None
     for revoked, _ in chain.crls if chain is not None else ():
         if until is not None and revoked.next_update is not None:
