@@ -31,6 +31,14 @@ def start() -> Iterator[Start]:
         host.close()
 
 
+@pytest.fixture(scope="session")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An owner's certificate as a real Keep wants it (DER)."""
+    from enarx.client.identity import load_identity
+
+    return load_identity(tmp_path_factory.mktemp("owner") / "owner.pem").certificate
+
+
 @pytest.fixture
 def host(start: Start) -> RunningHost:
     """A host with the fake silicon."""

@@ -54,6 +54,7 @@ class RunningHost:
     ) -> None:
         # Short: the paths of sockets have a bound.
         self.directory = directory or Path(tempfile.mkdtemp(prefix="ehost", dir="/tmp"))
+        self.directory.mkdir(exist_ok=True)
         self.run, self.state = self.directory / "run", self.directory / "state"
         self._mark = uuid.uuid4().hex
         self._program, self._arguments, self._private = program, arguments, private
@@ -83,7 +84,8 @@ class RunningHost:
             os.close(descriptor)
         with os.fdopen(reading, "rb") as pipe:
             if wait:
-                self.told = pipe.read()
+                # One write; the end of file may not come, as with nsenter in between.
+                self.told = os.read(pipe.fileno(), 1 << 16)
 
     @property
     def status(self) -> HostStatus:
@@ -144,6 +146,13 @@ class RunningHost:
             sock.connect(str(self.run / "silicon.sock"))
             return Process.listening_on(sock)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the manager a signal: it, and not what it was started through."""
+        try:
+            os.kill(listener_of(self.run / "manager.sock"), number)
+        except OSError:
+            self.manager.send_signal(number)
+
     def fork_server(self) -> int:
         """The manager's child that forks loaders."""
         for pid in children(self.manager.pid):
@@ -166,8 +175,7 @@ class RunningHost:
     def close(self) -> None:
         if self._lifeline is not None:
             self.cut_lifeline()
-        if self.manager.poll() is None:
-            self.manager.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.manager.wait(PATIENCE)
         for pid in self.processes():
@@ -211,10 +219,16 @@ class Keep:
             sock.connect(str(self.directory / LOADER_SOCKET))
             return Process.listening_on(sock)
 
+    def groups(self) -> list[Path]:
+        """The Keep's control groups, as this machine's own hierarchies show them."""
+        return list(Path("/sys/fs/cgroup").glob(f"**/enarx-keep-{self.kuuid}"))
+
     def process(self) -> Process:
-        """The Keep's own process: who listens on its socket's other end, for the fake one."""
-        group = (self.directory / "cgroup").read_text().split()[0]
-        return Process.open(int(Path(group, "cgroup.procs").read_text().split()[0]))
+        """The Keep's first process."""
+        for group in self.groups():
+            if members := (group / "cgroup.procs").read_text().split():
+                return Process.open(int(members[0]))
+        raise AssertionError("the Keep is in no control group")
 
 
 def children(pid: int) -> set[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
@@ -15,10 +14,6 @@ from enarx.wire.manager import HostStatus, KeepList, State
 from .conftest import Start
 from .rig import NOTICED, PATIENCE, RunningHost, children, within
 from .test_keeps import refusal
-
-
-def groups_of(kuuid: object) -> list[Path]:
-    return [path for path in Path("/sys/fs/cgroup").glob(f"**/enarx-keep-{kuuid}")]
 
 
 def test_a_killed_keep_is_noticed(host: RunningHost) -> None:
@@ -152,7 +147,7 @@ def test_a_signal_leaves_nothing_behind(host: RunningHost, number: signal.Signal
     assert host.manager.wait(PATIENCE) == 0
     within(NOTICED, lambda: not host.processes())
     assert not host.run.exists()
-    assert not [g for keep in keeps for g in groups_of(keep.kuuid)]
+    assert not any(keep.groups() for keep in keeps)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.4])
@@ -171,7 +166,7 @@ def test_a_private_host_ends_with_its_lifeline(start: Start) -> None:
     assert host.manager.wait(PATIENCE) == 0
     within(NOTICED, lambda: not host.processes())
     assert not host.run.exists()
-    assert not groups_of(keep.kuuid)
+    assert not keep.groups()
 
 
 def test_a_private_host_whose_manager_is_killed_leaves_nothing_behind(start: Start) -> None:
