@@ -287,6 +287,8 @@ def _crl_entries(
     if crl is None:
         return False
     entries.append(crl_window(kind, crl))
+    if not good:
+        return False  # what a list says that nobody signed means nothing
     # A serial number only means something on the list of the authority that gave it.
     listed = [
         one.common_name
@@ -306,7 +308,7 @@ def _crl_entries(
             depth=1,
         )
     )
-    return good
+    return True
 
 
 def _document_entries(

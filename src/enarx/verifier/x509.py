@@ -70,7 +70,7 @@ _ECDSA: Final[Mapping[str, ec.ECDSA]] = MappingProxyType(
     {ECDSA_SHA256: ec.ECDSA(hashes.SHA256()), ECDSA_SHA384: ec.ECDSA(hashes.SHA384())}
 )
 
-_UNREADABLE: Final = (
+UNREADABLE: Final = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -142,7 +142,7 @@ def load_certificate(data: bytes) -> Certificate:
             # AMD's VCEKs have serial number 0, which cryptography warns about.
             warnings.simplefilter("ignore", CryptographyDeprecationWarning)
             return _read(x509.load_der_x509_certificate(data), data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ParseError(
             f"certificate cannot be read: {error}",
             hint="expected one X.509 certificate, DER",
@@ -168,6 +168,9 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
     key = parsed.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
         raise ValueError("its key is neither RSA nor elliptic-curve")
+    if parsed.serial_number < 0:
+        # RFC 5280, section 4.1.2.2. Zero is not allowed either, but AMD's VCEKs have it.
+        raise ValueError("its serial number is negative")
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     may_sign = usage is None or usage.key_cert_sign
     issuer, subject = _names(_signed_part(data))
@@ -309,7 +312,7 @@ def _verifies(key: PublicKey, algorithm: str, signature: bytes, signed: bytes) -
             key.verify(signature, signed, _ECDSA[algorithm])
         else:
             return False
-    except (InvalidSignature, *_UNREADABLE):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True
 
@@ -421,8 +424,14 @@ class RevocationList:
         return _verifies(issuer.public_key, self.algorithm, signature, signed)
 
     def lists(self, certificate: Certificate) -> bool:
-        """Whether it revokes the certificate (which must be of the same issuer)."""
-        found = self.parsed.get_revoked_certificate_by_serial_number(certificate.serial)
+        """Whether it revokes the certificate (which must be of the same issuer).
+
+        A list whose entries cannot be read might: then it does.
+        """
+        try:
+            found = self.parsed.get_revoked_certificate_by_serial_number(certificate.serial)
+        except UNREADABLE:
+            return True
         return found is not None
 
     def valid_at(self, at: datetime) -> bool:
@@ -455,7 +464,7 @@ def load_crl(data: bytes) -> RevocationList:
             algorithm=_algorithm(parsed),
             parsed=parsed,
         )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ParseError(
             f"revocation list cannot be read: {error}",
             hint="expected one X.509 revocation list, DER",
@@ -473,7 +482,7 @@ def crl_der(data: bytes) -> bytes:
         return data
     try:
         return x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ParseError(f"revocation list cannot be read: {error}", code="crl.pem") from error
 
 
