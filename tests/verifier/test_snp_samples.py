@@ -110,6 +110,22 @@ def test_a_preimage_that_does_not_fit_is_a_broken_binding() -> None:
     assert verdict.genuine
 
 
+@pytest.mark.parametrize("sample", samples())
+def test_no_changed_bit_of_a_measurement_endorsement_is_passed_over(sample: Sample) -> None:
+    if "measurement_endorsement" not in sample.expected["files"]:
+        pytest.skip("sample has no measurement endorsement")
+    content = sample.read("measurement_endorsement")
+    # The unprotected header (a time stamp) is not signed; payload and signature stand last.
+    positions = [*range(0, 64, 5), *range(len(content) - 560, len(content), 11)]
+    for position in positions:
+        changed = bytearray(content)
+        changed[position] ^= 1
+        endorsements = sample.endorsements(measurement_endorsement=bytes(changed))
+        verdict = sample.appraise(endorsements=endorsements)
+        assert verdict.tier is Tier.CONTRAINDICATED, position
+        assert verdict.genuine
+
+
 def test_certificate_alone_says_nothing_about_what_runs() -> None:
     sample = next(
         (

@@ -51,11 +51,8 @@ def decode(
         ParseError: too large, too deep, malformed, a repeated key, trailing bytes, or not
             deterministic where that is asked for.
     """
-    if len(data) > limit:
-        raise ParseError(f"{what} is {len(data)} bytes, more than {limit}", code="cbor.size")
-    _bound(data, what, tags)
+    value = decode_signed(data, what=what, limit=limit, tags=tags)
     try:
-        value = cbor2.loads(data)
         again = cbor2.dumps(value, canonical=deterministic)
     except (cbor2.CBORError, ValueError, TypeError, RecursionError) as error:
         raise ParseError(f"{what} is not CBOR: {error}", code="cbor.form") from error
@@ -65,6 +62,21 @@ def decode(
         # A key that came twice, or a length that is not in its shortest form, is gone now.
         raise ParseError(f"{what} repeats a key or pads a length", code="cbor.deterministic")
     return value
+
+
+def decode_signed(data: bytes, *, what: str, limit: int, tags: frozenset[int]) -> Any:
+    """Decode one item that others sign as it is, tags and all; its encoding is not compared.
+
+    Raises:
+        ParseError: too large, too deep, malformed, trailing bytes, or another tag.
+    """
+    if len(data) > limit:
+        raise ParseError(f"{what} is {len(data)} bytes, more than {limit}", code="cbor.size")
+    _bound(data, what, tags)
+    try:
+        return cbor2.loads(data)
+    except (cbor2.CBORError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        raise ParseError(f"{what} is not CBOR: {error}", code="cbor.form") from error
 
 
 def _bound(data: bytes, what: str, tags: frozenset[int]) -> None:

@@ -12,11 +12,11 @@ import hashlib
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.x509 import UNREADABLE
 
 _DIGESTS: Final = (hashlib.sha256, hashlib.sha384, hashlib.sha512)
 _DEPTH: Final = 4
@@ -44,7 +44,7 @@ def _request_key(der: bytes) -> bytes:
         if not request.is_signature_valid:
             return b""
         return request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         return b""
 
 

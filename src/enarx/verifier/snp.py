@@ -41,6 +41,7 @@ from enarx.evidence.snp import (
 from enarx.evidence.vcek import STRUCT_VERSION
 from enarx.verifier import x509
 from enarx.verifier.cache import Cache
+from enarx.verifier.endorsed_measurement import check_endorsed_measurement
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.preimages import check_preimages
 from enarx.verifier.snp_chain import Chain, Leaf, Pool, chain_of, choose_leaf, pool_of
@@ -337,6 +338,7 @@ def _conclude(
     if report is not None:
         check_preimages(report.report_data, report.host_data, endorsements, trace)  # 6.
         check_id_block(report, endorsements, trace)
+        check_endorsed_measurement(report.measurement, endorsements, trace)
     until = chain.path.valid_until if chain is not None else None
     for revoked, _ in chain.crls if chain is not None else ():
         if until is not None and revoked.next_update is not None:
