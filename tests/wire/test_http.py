@@ -247,3 +247,27 @@ def test_unix_peer_is_known_by_its_user_id(tmp_path: Path) -> None:
 def test_nobody_there_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError):
         asyncio.run(Connection.open(Endpoint(path=str(tmp_path / "none")), timeout=1))
+
+
+def test_answer_that_comes_before_the_end_of_the_body_is_read_whole(tmp_path: Path) -> None:
+    """The server ends first, the peer still sends: no reset may swallow the answer."""
+    answer = b"x" * 100_000
+
+    async def handler(request: Request) -> Response:
+        return Response(body=answer)
+
+    async def body(connection: Connection) -> None:
+        for _ in range(20):
+            async with connection.stream("POST", "/", _endless(), timeout=5) as pieces:
+                await asyncio.sleep(0.02)
+                assert b"".join([piece async for piece in pieces]) == answer
+            connection = await Connection.open(connection.endpoint, timeout=5)
+        await connection.close()
+
+    run(tmp_path, handler, body)
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    while True:
+        yield bytes(1000)
+        await asyncio.sleep(0)

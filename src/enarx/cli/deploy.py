@@ -53,6 +53,7 @@ def deploy(
     memory: int | None,
     cpu_time: int | None,
     wall_time: int | None,
+    compile_time: int | None,
     *,
     quiet: bool,
     as_json: bool,
@@ -65,7 +66,9 @@ def deploy(
     prepared = prepare(
         module, args, config=config, secrets=secrets, policy=policy, refs=refs, detach=True
     )
-    limits = make_limits(memory, cpu_time, wall_time)
+    limits = make_limits(
+        memory=memory, cpu_time=cpu_time, wall_time=wall_time, compile_time=compile_time
+    )
     return run_to_end(
         _deploy(prepared, host=host, backend=backend, limits=limits, quiet=quiet, as_json=as_json)
     )

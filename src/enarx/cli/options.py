@@ -47,8 +47,14 @@ def trust_options(command: F) -> F:
 
 
 def limit_options(command: F) -> F:
-    """`--memory`, `--cpu-time`, `--wall-time`."""
+    """`--memory`, `--cpu-time`, `--wall-time`, `--compile-time`."""
     for option in (
+        click.option(
+            "--compile-time",
+            callback=duration,
+            metavar="TIME",
+            help="Processor time for compiling the module [30s].",
+        ),
         click.option("--wall-time", callback=duration, metavar="TIME", help="Time by the clock."),
         click.option("--cpu-time", callback=duration, metavar="TIME", help="Processor time."),
         click.option(
@@ -76,8 +82,14 @@ def workload_options(command: F) -> F:
     return command
 
 
-def make_limits(memory: int | None, cpu_time: int | None, wall_time: int | None) -> Limits:
+def make_limits(
+    *, memory: int | None, cpu_time: int | None, wall_time: int | None, compile_time: int | None
+) -> Limits:
     """The limits that the options ask for."""
-    if memory is None:
-        return Limits(cpu=cpu_time, wall=wall_time)
-    return Limits(memory=memory, cpu=cpu_time, wall=wall_time)
+    usual = Limits()
+    return Limits(
+        memory=memory or usual.memory,
+        cpu=cpu_time,
+        wall=wall_time,
+        compile=compile_time or usual.compile,
+    )

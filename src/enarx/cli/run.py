@@ -67,6 +67,7 @@ def run(
     memory: int | None,
     cpu_time: int | None,
     wall_time: int | None,
+    compile_time: int | None,
     stdin_file: Path | None,
     *,
     quiet: bool,
@@ -83,7 +84,9 @@ def run(
     prepared = prepare(
         module, args, config=config, secrets=secrets, policy=policy, refs=refs, detach=False
     )
-    limits = make_limits(memory, cpu_time, wall_time)
+    limits = make_limits(
+        memory=memory, cpu_time=cpu_time, wall_time=wall_time, compile_time=compile_time
+    )
     with _open_stdin(stdin_file) as stdin:
         job = _Job(prepared, host=host, backend=backend, limits=limits, stdin=stdin)
         code = run_to_end(job.main())

@@ -155,6 +155,7 @@ class _Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
+        self._reading = asyncio.Lock()
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
         self.peer = _peer(writer)
 
@@ -174,12 +175,14 @@ class _Connection:
                     # The end of a body that no handler read: nothing is waited for.
                     self._http.next_event()
                 if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                    await self._linger()
                     return
                 self._http.start_next_cycle()
                 wait = limits.HTTP_IDLE_SECONDS
         except h11.RemoteProtocolError as error:
             refusal = ProtocolError(f"not a request: {error}", code="protocol.http")
             await self._refuse(refusal, error.error_status_hint)
+            await self._linger()
         except (TimeoutError, OSError, KeepLostError):
             # The peer fell silent or went away: nobody is left to be told.
             return
@@ -223,8 +226,23 @@ class _Connection:
 
     async def _next_event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._reader.read(limits.HTTP_CHUNK))
+            self._http.receive_data(await self._read(limits.HTTP_CHUNK))
         return event
+
+    async def _read(self, size: int) -> bytes:
+        # A handler may still read the body while its response ends: one at a time.
+        async with self._reading:
+            return await self._reader.read(size)
+
+    async def _linger(self) -> None:
+        """Let a peer that still sends read the answer before it is cut off (RFC 9112, 9.6).
+
+        Closing with bytes unread would reset the connection, and the answer with it.
+        """
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(limits.HTTP_LINGER_SECONDS):
+                while not self._reader.at_eof():
+                    await self._read(limits.HTTP_CHUNK)
 
     async def body_piece(self) -> bytes | None:
         """The next piece of the request's body, None at its end."""
@@ -248,7 +266,7 @@ class _Connection:
         try:
             # More bytes would be a second request, which nobody may send before the answer
             # to the first has ended: that peer is treated as gone, too.
-            await self._reader.read(1)
+            await self._read(1)
         except OSError:
             return
 

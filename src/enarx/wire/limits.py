@@ -21,6 +21,8 @@ HTTP_HEAD_SECONDS: Final = 10.0
 """How long a peer may take to send one request's head, once it has begun or just connected."""
 HTTP_IDLE_SECONDS: Final = 60.0
 """How long a kept-alive connection may wait for its next request."""
+HTTP_LINGER_SECONDS: Final = 5.0
+"""How long a server reads on, and forgets, after its answer to a peer that still sends."""
 HTTP_CHUNK: Final = 64 * KIB
 """Bytes read from or written to a connection at once."""
 HTTP_CONNECTIONS: Final = 256
