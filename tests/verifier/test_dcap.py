@@ -520,3 +520,17 @@ def test_collateral_without_documents_still_revokes() -> None:
         root_ca_crl=crl(SIMULATED_ROOT_NAME), pck_crl=crl("PCK Platform CA", SGX.pck)
     )
     assert judge(SGX, collateral=collateral).failure is Failure.REVOKED
+
+
+def test_lists_may_come_by_themselves() -> None:
+    lists = (crl(SIMULATED_ROOT_NAME), crl("PCK Platform CA", SGX.pck))
+    assert judge(SGX, endorsements=Endorsements(crls=lists)).failure is Failure.REVOKED
+    good = judge(SGX, endorsements=Endorsements(crls=(lists[0], crl("PCK Platform CA"))))
+    assert good.tier is Tier.AFFIRMING
+    assert good.verified is not None
+    assert good.verified.revocation_checked
+
+
+def test_event_log_beside_an_enclave_fits_nothing() -> None:
+    endorsements = Endorsements(dcap=SGX.collateral(), event_log=b"[]")
+    assert judge(SGX, endorsements=endorsements).failure is Failure.BINDING

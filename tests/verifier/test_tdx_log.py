@@ -132,3 +132,16 @@ def test_firmware_log_replays_and_a_flipped_digest_does_not(sample: Sample) -> N
     changed[position] ^= 1
     endorsements = Endorsements(dcap=good.dcap, ccel=bytes(changed))
     assert sample.appraise(endorsements=endorsements).failure is Failure.BINDING
+
+
+@pytest.mark.parametrize("sample", samples("tdx"))
+def test_table_of_the_log_has_to_be_one(sample: Sample) -> None:
+    if "ccel_table" not in sample.expected["files"]:
+        pytest.skip("no CCEL table with this sample")
+    good, table = sample.endorsements(), sample.read("ccel_table")
+    assert "tdx.ccel_table" in {link.name for link in sample.appraise().trace}
+    for changed in (b"", table[:-1], b"X" + table[1:], table[:40] + b"\1" + table[41:]):
+        endorsements = Endorsements(
+            dcap=good.dcap, ccel=good.ccel, extra=(("ccel_table", changed),)
+        )
+        assert sample.appraise(endorsements=endorsements).failure is Failure.BINDING

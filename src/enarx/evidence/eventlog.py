@@ -53,6 +53,8 @@ _STARTUP_LOCALITY = b"StartupLocality\0"
 _LEGACY = struct.Struct("<II20sI")
 _SPEC_HEADER = struct.Struct("<16sI4BI")
 _RECORD = struct.Struct("<III")
+_BANK = struct.Struct("<HH")
+_CCEL = struct.Struct("<4xI28xBBxxQQ")
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 
@@ -146,6 +148,40 @@ def parse_event_log(data: bytes) -> EventLog:
     names = tuple(ALGORITHMS.get(algorithm, f"alg_{algorithm:04x}") for algorithm in sizes)
     events, offset = _read_events(data, offset, lambda raw, at: _agile_event(raw, at, sizes))
     return _finish(data, events, names, offset, crypto_agile=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CcelTable:
+    """The ACPI table that says where firmware left its log, and of which technology it is.
+
+    Attributes:
+        kind: confidential computing type: 1 SEV, 2 TDX.
+        log_size: bytes of the log area.
+        log_address: physical address of the log area.
+    """
+
+    kind: int
+    log_size: int
+    log_address: int
+
+
+def parse_ccel_table(data: bytes) -> CcelTable:
+    """Read a CCEL ACPI table (GHCI for TDX, section 4.3.1; ACPI 6.5, section 5.2.6).
+
+    Raises:
+        ParseError: another signature or length, or the bytes do not add up to zero.
+    """
+    if len(data) != _CCEL.size or data[:4] != b"CCEL":
+        raise ParseError(
+            f"CCEL table has {len(data)} bytes and signature {data[:4]!r}, expected "
+            f"{_CCEL.size} bytes and b'CCEL'",
+            offset=0,
+            code="eventlog.ccel-table",
+        )
+    length, kind, _, log_size, log_address = _CCEL.unpack(data)
+    if length != len(data) or sum(data) & 0xFF:
+        raise ParseError("CCEL table has a wrong length or checksum", code="eventlog.ccel-table")
+    return CcelTable(kind=kind, log_size=log_size, log_address=log_address)
 
 
 def _finish(
@@ -252,9 +288,6 @@ def _banks(spec: bytes) -> dict[int, int]:
             )
         sizes[algorithm] = size
     return sizes
-
-
-_BANK = struct.Struct("<HH")
 
 
 def _fixed(form: struct.Struct, data: bytes, offset: int) -> tuple[Any, ...]:

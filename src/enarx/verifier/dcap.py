@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 from enarx.errors import ParseError
 from enarx.evidence.quote import INTEL_QE_VENDOR_ID, Quote, Trailing
 from enarx.evidence.sgx import SgxReportBody
@@ -25,10 +27,10 @@ from enarx.verifier.dcap_fields import describe
 from enarx.verifier.dcap_standing import FOREIGN, QUOTE_FORMAT, Standing, stand
 from enarx.verifier.endorsements import DcapCollateral, Endorsements
 from enarx.verifier.preimages import check_preimages
-from enarx.verifier.tdx_log import check_event_logs
+from enarx.verifier.tdx_log import check_event_logs, refuse_event_logs
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import Verified
-from enarx.verifier.x509 import Memo
+from enarx.verifier.x509 import Memo, load_crl
 
 BODY_FORMAT = "Intel TDX Module Base Architecture Specification: TD attributes"
 _DEPTH = 3
@@ -76,6 +78,8 @@ def verify_quote(
     check_preimages(facts.report_data, facts.host_data, endorsements, trace)  # 7.
     if isinstance(quote.body, TdReportBody):
         check_event_logs(quote.body, endorsements, trace)
+    else:
+        refuse_event_logs(endorsements, trace)
     findings = _findings(kind, quote, facts, standing, trace)
     tcb, extension = standing.tcb, chain.extension
     return Verified(
@@ -134,7 +138,7 @@ def _standing(
         signature.bound_data,
     )
     vouching = cache.get_or_make(vouching_key, lambda: vouch(signature, chain.leaf))
-    supplied = _supplied(endorsements)
+    supplied = _supplied(endorsements, chain)
     td = quote.body if isinstance(quote.body, TdReportBody) else None
     td_key = (td.tee_tcb_svn, td.tee_tcb_svn2, td.mr_signer_seam, td.seam_attributes) if td else ()
 
@@ -150,10 +154,21 @@ def _standing(
     return chain, vouching, standing
 
 
-def _supplied(endorsements: Endorsements) -> DcapCollateral | None:
-    """The collateral, or nothing where every part of it is empty."""
-    collateral = endorsements.dcap
-    return None if collateral is None or collateral == _NO_COLLATERAL else collateral
+def _supplied(endorsements: Endorsements, chain: PckChain) -> DcapCollateral | None:
+    """The collateral, with lists that came by themselves; None where there is nothing at all."""
+    collateral = endorsements.dcap or _NO_COLLATERAL
+    for list_der in endorsements.crls:
+        name = "root_ca_crl" if _issued_by_root(list_der, chain) else "pck_crl"
+        if not getattr(collateral, name):
+            collateral = msgspec.structs.replace(collateral, **{name: list_der})
+    return None if collateral == _NO_COLLATERAL else collateral
+
+
+def _issued_by_root(list_der: bytes, chain: PckChain) -> bool:
+    try:
+        return chain.root is not None and load_crl(list_der).issuer == chain.root.subject
+    except ParseError:
+        return False  # it will be read again, and its fault named
 
 
 _NO_COLLATERAL = DcapCollateral()

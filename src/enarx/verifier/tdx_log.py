@@ -17,7 +17,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from enarx.errors import ParseError
-from enarx.evidence.eventlog import MAX_EVENTS, parse_event_log, replay_digests
+from enarx.evidence.eventlog import (
+    MAX_EVENTS,
+    parse_ccel_table,
+    parse_event_log,
+    replay_digests,
+)
 from enarx.evidence.tdx import TdReportBody
 from enarx.verifier import strictjson
 from enarx.verifier.endorsements import Endorsements
@@ -25,6 +30,9 @@ from enarx.verifier.trace import Claim, Failure, Trace
 
 CCEL_FIRST_RTMR = 1
 """Register index of RTMR0 in a CCEL; index 0 is MRTD, which no event extends."""
+
+CCEL_TDX = 2
+"""Confidential computing type of TDX in a CCEL table."""
 
 RTMRS = 4
 MAX_JSON_LOG = 8 << 20
@@ -41,6 +49,9 @@ def check_event_logs(td: TdReportBody, endorsements: Endorsements, trace: Trace)
     """Add links for each log that was supplied: CCEL, or an event log of either form."""
     if endorsements.ccel:
         _check("ccel", endorsements.ccel, td, trace)
+    table = endorsements.role("ccel_table")
+    if table is not None:
+        _check_table(table, endorsements.ccel, trace)
     if endorsements.event_log:
         _check("event_log", endorsements.event_log, td, trace)
 
@@ -76,6 +87,46 @@ def _check(role: str, data: bytes, td: TdReportBody, trace: Trace) -> None:
             found=replayed.hex() if replayed is not None else "no events for this register",
             source=_SOURCE,
             remedy="the log is of another boot, or was changed: do not use what it says",
+            depth=_DEPTH,
+        )
+
+
+def _check_table(data: bytes, log: bytes, trace: Trace) -> None:
+    """The table is one, of a TDX machine, and has room for the log."""
+    try:
+        table = parse_ccel_table(data)
+    except ParseError as error:
+        good, found = False, error.message
+    else:
+        good = table.kind == CCEL_TDX and len(log) <= table.log_size
+        found = f"type {table.kind}, {table.log_size} bytes of log"
+    trace.check(
+        good,
+        "tdx.ccel_table",
+        "CCEL table is that of the event log",
+        failure=Failure.BINDING,
+        claim=Claim.EXECUTABLES,
+        expected=f"a CCEL table of type {CCEL_TDX} with at least {len(log)} bytes of log",
+        found=found,
+        source="GHCI for TDX, section 4.3.1: CCEL",
+        remedy="take table and log from the machine that made the quote",
+        depth=_DEPTH,
+    )
+
+
+def refuse_event_logs(endorsements: Endorsements, trace: Trace) -> None:
+    """An enclave has no registers that a log could explain: one that is supplied fits nothing."""
+    if endorsements.event_log or endorsements.ccel:
+        trace.check(
+            False,
+            "sgx.event_log",
+            "event log belongs to the evidence",
+            failure=Failure.BINDING,
+            claim=Claim.EXECUTABLES,
+            expected="no event log: SGX has no run-time registers",
+            found="an event log",
+            source="Intel SDM volume 3D, table 36-21",
+            remedy="leave the event log out",
             depth=_DEPTH,
         )
 
