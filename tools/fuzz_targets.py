@@ -20,9 +20,11 @@ import msgspec
 import enarx.wire
 from enarx.client.config import Config
 from enarx.client.module import Module
-from enarx.evidence import cmw, der, eventlog, pck, quote, ratls, snp
+from enarx.evidence import cmw, der, eventlog, pck, quote, ratls, snp, snp_id
+from enarx.evidence.claims import Claims
 from enarx.silicon import chip, intel, keys
-from enarx.verifier import tcb_info, x509
+from enarx.verifier import Tier, appraise, endorsements_from, tcb_info, x509
+from enarx.verifier.bundle import pack_bundle, unpack_bundle
 from enarx.verifier.detect import kind_of
 from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.policy import Policy
@@ -200,11 +202,18 @@ def evidence_targets(simulated: Simulated) -> Iterator[Target]:
     yield Target("evidence.kind", kind_of, [*quotes, simulated.snp])
     yield Target("evidence.quote", quotes_pack_to_what_they_were, quotes)
     yield Target("evidence.snp", snp.Report.parse, [simulated.snp])
-    yield Target("evidence.certificates", snp.parse_certificate_table, [bytes(24) + claims])
+    table = snp.pack_certificate_table((("ark", b"A" * 30), ("vcek", b"B" * 40)))
+    yield Target("evidence.certificates", snp.parse_certificate_table, [table])
+    yield Target("evidence.id-block", snp_id.IdBlock.parse, [bytes(96)])
+    yield Target("evidence.id-auth", snp_id.IdAuth.parse, [bytes(4096)])
     extension = x509.load_certificate(simulated.pki.pck).extensions[pck.PCK_EXTENSION_OID]
     yield Target("evidence.pck", pck.parse_pck_extension, [extension])
     yield Target("evidence.der", lambda data: der.read_any(data, 0), [simulated.pki.pck])
     yield Target("evidence.cmw", cmw.KeepMessage.parse, [kept])
+    own = Claims(
+        key_digest=bytes(32), nonce=b"n", init_data=bytes(32), payload=bytes(32), runtime=bytes(32)
+    )
+    yield Target("evidence.claims", Claims.parse, [own.pack()])
     yield Target("evidence.ratls", ratls.RatlsEvidence.parse, [tagged])
     yield Target("evidence.eventlog", eventlog.parse_event_log, [EVENT_LOG])
 
@@ -220,9 +229,30 @@ def verifier_targets(simulated: Simulated) -> Iterator[Target]:
     yield Target("verifier.collateral", DcapCollateral.from_json, [whole])
     yield Target("verifier.tcb-info", tcb_info.parse_tcb_info, [info])
     yield Target("verifier.qe-identity", tcb_info.parse_qe_identity, [identity])
+    bundle = pack_bundle([("chain", simulated.pki.pck), ("collateral", whole)])
+    yield Target("verifier.bundle", unpack_bundle, [bundle])
+    yield from appraisal_targets(simulated)
     yield Target("verifier.policy", as_text(Policy.from_toml), [POLICY])
     references = functools.partial(read_references, name="fuzz")
     yield Target("verifier.references", as_text(references), [REFERENCES])
+
+
+def appraisal_targets(simulated: Simulated) -> Iterator[Target]:
+    """Whole appraisals: bad input must give a verdict, and never an affirming one."""
+    at = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+    policy = Policy.builtin("genuine")
+
+    def appraised(evidence: bytes, role: str = "", data: bytes = b"") -> None:
+        given = endorsements_from([(role, data)] if role else [])
+        verdict = appraise(evidence, policy=policy, at=at, endorsements=given)
+        if verdict.tier is Tier.AFFIRMING:
+            raise AssertionError("evidence without a vendor's root was affirmed")
+
+    for name, evidence in (("sgx", simulated.sgx), ("tdx", simulated.tdx), ("snp", simulated.snp)):
+        yield Target(f"verifier.appraise-{name}", appraised, [evidence])
+    for role in ("chain", "crl", "cert_table", "id_auth", "csr", "measurement_endorsement"):
+        with_role = functools.partial(appraised, simulated.snp, role)
+        yield Target(f"verifier.role-{role}", with_role, [simulated.pki.pck])
 
 
 def client_targets() -> Iterator[Target]:
