@@ -89,6 +89,13 @@ def test_default_compares_every_tcb_with_the_minimum(which: str) -> None:
     assert any("update" in link.remedy for link in verdict.failed)
 
 
+def test_bergamo_and_siena_count_their_microcode_on_their_own() -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    made = chip(tcb={"bl": 10, "tee": 0, "snp": 23, "ucode": 0x19}, crls=(crl(),))
+    assert made.appraise(policy).failure is Failure.TCB_STATUS
+    assert made.with_report(cpuid_model=0xA0).appraise(policy).tier is Tier.AFFIRMING
+
+
 def test_secrets_are_not_released_without_revocation_lists() -> None:
     policy = Policy.builtin("default").but(allow_simulated=True)
     assert chip().appraise(policy, context="monitoring").tier is Tier.WARNING

@@ -93,6 +93,8 @@ def product_of_cpuid(family: int, model: int) -> Product | None:
     return None
 
 
+BERGAMO: Final = "Bergamo"
+
 _PRODUCT_NAMES: Final = {
     "Milan": Product.MILAN,
     "Genoa": Product.GENOA,
@@ -228,6 +230,12 @@ class Report:
         if self.version < CPUID_SINCE_VERSION:
             return None
         return product_of_cpuid(self.cpuid_family, self.cpuid_model)
+
+    @property
+    def variant(self) -> str:
+        """:data:`BERGAMO` for Bergamo and Siena, whose microcode counts on its own; else empty."""
+        bergamo = self.product is Product.GENOA and self.cpuid_model >= 0xA0
+        return BERGAMO if bergamo else ""
 
     def policy_flags(self) -> dict[str, bool]:
         """The guest policy's switches by name."""

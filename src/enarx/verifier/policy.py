@@ -146,7 +146,16 @@ GENUINE: Final = Policy(
 )
 """Everything genuine and in date, no debug, TCB status not behind: the least that makes sense."""
 
-MILAN_REASON: Final = "endorsement seeds of this generation were extracted in 2026"
+MILAN_REASON: Final = "its root key seed can be read out by software (arXiv 2605.12990, May 2026)"
+
+MINIMUM_TCBS: Final[tuple[Check, ...]] = (
+    MinimumTcb(product="Milan", minimum={"snp": 24, "ucode": 0xDB}),
+    MinimumTcb(product="Genoa", minimum={"snp": 23, "ucode": 0x54}),
+    MinimumTcb(product="Bergamo", minimum={"snp": 23, "ucode": 0x19}),
+    MinimumTcb(product="Turin", minimum={"ucode": 0x47}),
+)
+"""Microcode that checks its successors' signatures (AMD-SB-3019), and firmware that checks for
+memory aliases (AMD-SB-3015). Bergamo and Siena count their microcode on their own."""
 
 _STRUCTURE: Final[tuple[Check, ...]] = (
     NoDebug(),
@@ -165,9 +174,7 @@ DEFAULT: Final = Policy(
             kind="snp",
             checks=(Products(accepted=("Genoa", "Turin"), warned=("Milan",), reason=MILAN_REASON),),
         ),
-        MinimumTcb(product="Milan", minimum={"snp": 24, "ucode": 219}),
-        MinimumTcb(product="Genoa", minimum={"bl": 10, "snp": 23, "ucode": 84}),
-        MinimumTcb(product="Turin", minimum={"fmc": 1, "snp": 4, "ucode": 81}),
+        *MINIMUM_TCBS,
         Flags(kind="snp", required=("alias_check_complete",)),
         TcbStatus(accepted=("UpToDate",), warned=ACCEPTABLE_STATUSES[1:]),
         CollateralRequired(),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from enarx.errors import PolicyError
-from enarx.evidence.snp import PLATFORM_BITS, POLICY_BITS, Product
+from enarx.evidence.snp import BERGAMO, PLATFORM_BITS, POLICY_BITS, Product
 from enarx.verifier.policy import ACCEPTABLE_STATUSES, BUILTIN, MONITORING, RELEASE_SECRETS, Policy
 from enarx.verifier.references import ReferenceValues
 from enarx.verifier.rules import (
@@ -275,7 +275,7 @@ def _minimum_tcbs(reader: TomlReader, value: Any, path: Path, kind: str) -> list
     for product, versions in reader.table(value, path).items():
         below = (*path, product)
         if kind == "snp":
-            reader.text(product, below, among=tuple(Product))
+            reader.text(product, below, among=(*Product, BERGAMO))
         minimum = reader.table(versions, below)
         if kind == "snp":
             reader.only(minimum, _TCB_NAMES, below)

@@ -215,7 +215,7 @@ class MinimumTcb(msgspec.Struct, frozen=True, kw_only=True):
     """Every TCB version in the evidence is at least this one, component by component.
 
     Attributes:
-        product: the product line this minimum is for; others are not judged by it.
+        product: the product line, or variant of one, this minimum is for; others are not judged.
         minimum: security versions by component name.
     """
 
@@ -225,7 +225,7 @@ class MinimumTcb(msgspec.Struct, frozen=True, kw_only=True):
 
     def __call__(self, subject: Verified, trace: Trace, /) -> None:
         """See the class."""
-        if subject.product != self.product:
+        if (subject.variant or subject.product) != self.product:
             return
         tcbs = dict(subject.tcbs) or {"platform": subject.tcb}
         for which, tcb in tcbs.items():

@@ -396,6 +396,7 @@ def _facts(report: Report, product: Product | None, *, checked: bool) -> dict[st
     return {
         "debug": flags["debug_allowed"],
         "product": str(product or ""),
+        "variant": report.variant,
         "instance": report.chip_id if any(report.chip_id) else b"",
         "measurement": report.measurement,
         "signer": report.id_key_digest if any(report.id_key_digest) else b"",

@@ -50,6 +50,8 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
         has_report: there is evidence, not only a certificate.
         debug: memory can be read by the host; ``None`` when the technology does not say.
         product: vendor's product line (``"Genoa"``), FMSPC for Intel; empty if unknown.
+        variant: member of the product line with security versions of its own (``"Bergamo"``);
+            empty for the line's name-giver.
         instance: what identifies the machine (SNP chip id, PCK PPID or instance id).
         measurement: launch measurement; empty when there is none.
         signer: identity of who signed the code (MRSIGNER, id key digest); empty if none.
@@ -82,6 +84,7 @@ class Verified(msgspec.Struct, frozen=True, kw_only=True):
     has_report: bool = True
     debug: bool | None = None
     product: str = ""
+    variant: str = ""
     instance: bytes = b""
     measurement: bytes = b""
     signer: bytes = b""
