@@ -25,7 +25,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
@@ -171,9 +171,8 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
     if parsed.serial_number < 0:
         # RFC 5280, section 4.1.2.2. Zero is not allowed either, but AMD's VCEKs have it.
         raise ValueError("its serial number is negative")
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     may_sign = usage is None or usage.key_cert_sign
-    issuer, subject = _names(_signed_part(data))
+    issuer, subject, spki = _names_and_key(_signed_part(data))
     return Certificate(
         der=data,
         subject=subject,
@@ -218,8 +217,8 @@ def _signed_part(der: bytes) -> bytes:
     return content[:end]
 
 
-def _names(tbs: bytes) -> tuple[bytes, bytes]:
-    """Issuer and subject of a TBSCertificate, as they are encoded (RFC 5280, section 4.1)."""
+def _names_and_key(tbs: bytes) -> tuple[bytes, bytes, bytes]:
+    """Issuer, subject and SubjectPublicKeyInfo, as encoded (RFC 5280, section 4.1)."""
     content = evidence_der.read_whole(tbs, tag=evidence_der.SEQUENCE)
     offset = 0
     if content[:1] == _VERSION_TAG:
@@ -229,7 +228,12 @@ def _names(tbs: bytes) -> tuple[bytes, bytes]:
     _, _, after_issuer = evidence_der.read_any(content, offset)
     _, _, after_validity = evidence_der.read_any(content, after_issuer)
     _, _, after_subject = evidence_der.read_any(content, after_validity)
-    return content[offset:after_issuer], content[after_validity:after_subject]
+    _, _, after_key = evidence_der.read_any(content, after_subject)
+    return (
+        content[offset:after_issuer],
+        content[after_validity:after_subject],
+        content[after_subject:after_key],
+    )
 
 
 def _list_issuer(tbs: bytes) -> bytes:
