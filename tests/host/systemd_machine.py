@@ -51,8 +51,9 @@ class Machine:
 
     def enter(self, *command: str) -> tuple[str, ...]:
         """The command line that runs `command` inside, in a control group of its own there."""
-        return ("nsenter", "--target", str(self.pid), "--mount", "--pid", "--uts", "--ipc",
-                "--net", "--cgroup", "--wd=/", "--", "bash", "-c", _JOIN, "join", *command)  # fmt: skip
+        namespaces = ("--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup")
+        entered = ("nsenter", "--target", str(self.pid), *namespaces, "--wd=/", "--")
+        return (*entered, "bash", "-c", _JOIN, "join", *command)
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
