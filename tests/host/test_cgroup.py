@@ -54,7 +54,7 @@ def test_the_memory_limit_holds_and_its_kills_are_counted(name: str) -> None:
 def test_the_process_limit_holds(name: str) -> None:
     process = victim("pids = [os.fork() for _ in range(50)]; print('forked')")
     place(process.pid, name=name, memory=256 * MIB, pids=8, unit=False)
-    out, errors = process.communicate("go\n", timeout=30)
+    _, errors = process.communicate("go\n", timeout=30)
     assert "BlockingIOError" in errors or "Resource temporarily unavailable" in errors
 
 
