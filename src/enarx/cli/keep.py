@@ -75,17 +75,25 @@ def logs(kuuid: str, *, follow: bool, as_json: bool) -> int:
 
 @keep.command()
 @_KUUID
+@click.option("--forget", is_flag=True, help="Take it off the list even if nobody answers.")
 @_JSON
-def stop(kuuid: str, *, as_json: bool) -> int:
+def stop(kuuid: str, *, forget: bool, as_json: bool) -> int:
     """End a deployed workload, and its Keep with it."""
-    return run_to_end(_stop(Registry().get(kuuid), as_json=as_json))
+    return run_to_end(_stop(Registry().get(kuuid), forget=forget, as_json=as_json))
 
 
 def _session(entry: DeployedKeep) -> Session:
+    identity = load_identity()
+    if identity.digest.hex() != entry.owner:
+        raise RefusedError(
+            f"the Keep {entry.kuuid} was deployed by another owner ({entry.owner[:16]}...)",
+            hint="only the identity that deployed it can talk to it: ENARX_HOME names its directory",
+            code="keep.not-owner",
+        )
     return Session(
         address=entry.address,
         endpoint=keep_endpoint(entry.address, Endpoint.parse(entry.host)),
-        identity=load_identity(),
+        identity=identity,
         certificate=entry.certificate,
         limits=entry.limits,
     )
@@ -241,22 +249,41 @@ def _event_dict(event: Any) -> dict[str, Any]:
     return dict(fields)
 
 
-async def _stop(entry: DeployedKeep, *, as_json: bool) -> int:
-    """By the Keep's own word; where it does not answer, by its host's."""
+async def _stop(entry: DeployedKeep, *, forget: bool, as_json: bool) -> int:
+    """By the Keep's own word; where it does not answer, by its host's that it has ended."""
     said = "stopped"
     try:
-        report = await _session(entry).stop()
-        state = report.state
-    except (UnreachableError, KeepLostError):
-        said, state = "was gone already", State.SHUTDOWN
-    # Then its host puts it away; where it does not know it any more, that is done.
-    with contextlib.suppress(RefusedError, UnreachableError, KeepLostError):
-        async with AsyncClient(entry.host) as client:
-            await client.end(entry.kuuid)
+        await _session(entry).stop()
+        await _put_away(entry)
+    except (UnreachableError, KeepLostError) as error:
+        said = "had ended already"
+        if not forget and not await _has_ended(entry):
+            raise KeepLostError(
+                f"the Keep does not answer, and its host does not say that it has ended: "
+                f"{error.message}",
+                hint="--forget takes it off the list all the same",
+                code="keep.unreachable",
+            ) from None
     Registry().remove(entry.kuuid)
     if as_json:
-        content = {"kuuid": str(entry.kuuid), "state": state.value, "detail": said}
-        click.echo(json.dumps(content))
+        click.echo(json.dumps({"kuuid": str(entry.kuuid), "detail": said}))
     else:
         click.echo(f"{entry.kuuid} {said}")
     return 0
+
+
+async def _put_away(entry: DeployedKeep) -> None:
+    """Let the host drop what it still knows of a Keep that has ended."""
+    with contextlib.suppress(RefusedError, UnreachableError, KeepLostError):
+        async with AsyncClient(entry.host) as client:
+            await client.end(entry.kuuid)
+
+
+async def _has_ended(entry: DeployedKeep) -> bool:
+    try:
+        async with AsyncClient(entry.host) as client:
+            return (await client.keep(entry.kuuid)).state in _ENDED
+    except (RefusedError, KeepLostError):
+        return True  # the host does not know it any more
+    except UnreachableError:
+        return False

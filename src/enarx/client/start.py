@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from enarx.client.agent import AsyncClient
 from enarx.client.bounds import DEFAULT, Timeouts
-from enarx.client.identity import Identity
+from enarx.client.identity import Identity, load_identity
 from enarx.client.localhost import find_local_host
 from enarx.errors import ConfigError, HostError
 from enarx.wire.endpoint import Endpoint
@@ -53,6 +53,8 @@ async def open_client(
         timeouts: how long to wait for what.
         private: start a private host where none runs; otherwise raise HostError.
     """
+    # First what may be wrong on this machine: no host is started for an owner who has no key.
+    identity = identity or load_identity()
     async with contextlib.AsyncExitStack() as stack:
         where = Where.NAMED
         endpoint: str | Endpoint | None = host
