@@ -13,7 +13,7 @@ import pytest
 from enarx.testing import host as private_host
 
 from .command import example, on, start
-from .processes import children_of, memory_holds, mentioning
+from .processes import children_of, eventually, memory_holds, mentioning
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="reads the memory of other processes")
 

@@ -87,7 +87,7 @@ def _session(entry: DeployedKeep) -> Session:
     if identity.digest.hex() != entry.owner:
         raise RefusedError(
             f"the Keep {entry.kuuid} was deployed by another owner ({entry.owner[:16]}...)",
-            hint="only the identity that deployed it can talk to it: ENARX_HOME names its directory",
+            hint="only who deployed it can talk to it; ENARX_HOME names the directory of an owner",
             code="keep.not-owner",
         )
     return Session(
