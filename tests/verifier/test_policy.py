@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.verifier.snp_factory import AT, Snp, chip, crl, vlek
 
 from enarx.errors import ConfigError, EnarxError, PolicyError
-from enarx.evidence.snp import Product, pack_tcb
+from enarx.evidence.snp import PLATFORM_BITS, POLICY_BITS, Product, pack_tcb
 from enarx.verifier import (
     AllOf,
     AnyOf,
@@ -21,6 +23,7 @@ from enarx.verifier import (
     Trace,
     Verdict,
     Verified,
+    policy_file,
 )
 from enarx.verifier.policy_file import read_references
 from enarx.verifier.rules import (
@@ -87,6 +90,18 @@ def test_default_compares_every_tcb_with_the_minimum(which: str) -> None:
     verdict = made.appraise(policy)
     assert verdict.failure is Failure.TCB_STATUS
     assert any("update" in link.remedy for link in verdict.failed)
+
+
+@pytest.mark.parametrize("which", ["reported_tcb", "committed_tcb"])
+def test_no_tcb_is_above_the_one_that_runs(which: str) -> None:
+    policy = Policy.builtin("default").but(allow_simulated=True)
+    newer = {"bl": 10, "tee": 0, "snp": 24, "ucode": 84}
+    others = tuple(name for name in LISTED.tcbs if name != which)
+    made = LISTED.but(tcbs=others).with_report(**{which: pack_tcb(newer, Product.GENOA)})
+    endorsements = LISTED.but(tcb=newer).endorsements() if which == "reported_tcb" else None
+    verdict = made.appraise(policy, endorsements=endorsements)
+    assert verdict.failure is Failure.TCB_STATUS
+    assert {link.name for link in verdict.failed} == {f"snp.tcb_order.{which[:-4]}"}
 
 
 def test_bergamo_and_siena_count_their_microcode_on_their_own() -> None:
@@ -361,3 +376,41 @@ def test_age_counts_from_the_oldest_part() -> None:
     assert made.appraise(toml("max_age = '3d'")).tier is Tier.AFFIRMING
     late = made.appraise(toml("max_age = '3d'"), at=AT + timedelta(seconds=1))
     assert late.failure is Failure.TIME
+
+
+# What the documentation shows
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "policy.md").read_text()
+
+
+def shown(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", shown("toml"))
+def test_policies_of_the_documentation_are_policies(text: str) -> None:
+    assert Policy.from_toml(text.replace("<96 hex digits>", "00" * 48)).checks
+
+
+@pytest.mark.parametrize("code", shown("python"))
+def test_code_of_the_documentation_runs(code: str) -> None:
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert isinstance(names["policy"], Policy)
+
+
+def test_every_key_a_file_may_have_is_documented() -> None:
+    keys = (
+        policy_file._TOP,
+        policy_file._RULES,
+        policy_file._OF_TYPE,
+        policy_file._SNP,
+        policy_file._INTEL,
+        policy_file._REFERENCE_KEYS,
+        policy_file.TDX_FLAGS,
+        policy_file.SGX_FLAGS,
+        tuple(POLICY_BITS),
+        tuple(PLATFORM_BITS),
+    )
+    missing = [key for group in keys for key in group if f"`{key}" not in DOCUMENT]
+    assert not [key for key in missing if key not in ("any", "all", "keep", "context", "registers")]

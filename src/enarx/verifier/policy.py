@@ -22,6 +22,7 @@ from enarx.verifier.rules import (
     Products,
     ReportRequired,
     RevocationChecked,
+    TcbsInOrder,
     TcbStatus,
     Vmpl,
 )
@@ -175,6 +176,7 @@ DEFAULT: Final = Policy(
             checks=(Products(accepted=("Genoa", "Turin"), warned=("Milan",), reason=MILAN_REASON),),
         ),
         *MINIMUM_TCBS,
+        TcbsInOrder(),
         Flags(kind="snp", required=("alias_check_complete",)),
         TcbStatus(accepted=("UpToDate",), warned=ACCEPTABLE_STATUSES[1:]),
         CollateralRequired(),

@@ -66,7 +66,7 @@ TDX_FLAGS: Final = (
     "perfmon",
     "service_td_bound",
 )
-SGX_FLAGS: Final = ("provision_key", "launch_key", "mode64", "kss", "cet")
+SGX_FLAGS: Final = ("provision_key", "launch_key", "mode64", "kss")
 
 _DIGESTS: Final = (32, 48, 64)
 _SEVERITY: Final = {"require": Tier.CONTRAINDICATED, "warn": Tier.WARNING}

@@ -244,6 +244,34 @@ class MinimumTcb(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
+class TcbsInOrder(msgspec.Struct, frozen=True):
+    """No TCB the host may choose or commit to is above the one that runs (SNP).
+
+    Firmware keeps this order (AMD 56860, sections 3.3 and 8.7); a report that breaks it comes
+    from firmware that does not.
+    """
+
+    def __call__(self, subject: Verified, trace: Trace, /) -> None:
+        """See the class."""
+        current = subject.tcbs.get("current")
+        if subject.kind != "snp" or current is None:
+            return
+        for which in ("reported", "committed"):
+            tcb = subject.tcbs.get(which, {})
+            trace.check(
+                bool(tcb)
+                and all(version <= current.get(name, -1) for name, version in tcb.items()),
+                f"snp.tcb_order.{which}",
+                f"{which} TCB is not above the current one",
+                failure=Failure.TCB_STATUS,
+                expected=f"at most {_versions(current)}",
+                found=_versions(tcb),
+                source="AMD 56860, section 3.3",
+                remedy="do not trust this host's firmware",
+                depth=_EVIDENCE_DEPTH,
+            )
+
+
 def _versions(tcb: object) -> str:
     if not hasattr(tcb, "items"):
         return "nothing"
