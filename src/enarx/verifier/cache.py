@@ -38,6 +38,21 @@ class Cache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def find(self, key: Hashable) -> Any:
+        """What was kept under this key; ``None`` where nothing is."""
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key]
+
+    def keep(self, key: Hashable, value: object) -> None:
+        """Keep what is a pure function of the key."""
+        with self._lock:
+            self._entries[key] = value
+            if len(self._entries) > self._room:
+                self._entries.popitem(last=False)
+
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
         """What ``make`` gave for this key before, or gives now. ``make`` must be pure.
 
@@ -49,8 +64,5 @@ class Cache:
                 kept: T = self._entries[key]
                 return kept
         made = make()
-        with self._lock:
-            self._entries[key] = made
-            if len(self._entries) > self._room:
-                self._entries.popitem(last=False)
+        self.keep(key, made)
         return made

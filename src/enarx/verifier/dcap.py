@@ -114,7 +114,7 @@ def _standing(
     kind: str, quote: Quote, endorsements: Endorsements, cache: Cache
 ) -> tuple[PckChain, Vouching, Standing]:
     """Steps 1 to 5, each remembered under exactly the bytes that it depends on."""
-    signature, memo = quote.signature, Memo()
+    signature, memo = quote.signature, Memo(cache)
     chain_key = (
         "dcap.chain",
         signature.certification_type,
@@ -148,7 +148,7 @@ def _standing(
             collateral = cache.get_or_make(
                 ("dcap.collateral", supplied), lambda: read_collateral(supplied, memo)
             )
-        return stand(kind, chain, vouching, signature.qe_report, collateral, td)
+        return stand(kind, chain, vouching, signature.qe_report, collateral, td, memo)
 
     standing = cache.get_or_make(("dcap.standing", kind, vouching_key, supplied, td_key), make)
     return chain, vouching, standing

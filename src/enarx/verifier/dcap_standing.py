@@ -40,7 +40,7 @@ from enarx.verifier.tcb import TcbAssessment
 from enarx.verifier.tcb_info import QeIdentity, TcbInfo
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import RootOfTrust
-from enarx.verifier.x509 import Certificate, RevocationList
+from enarx.verifier.x509 import Certificate, Memo, RevocationList
 
 QUOTE_FORMAT = "Intel SGX ECDSA Quote Library Reference, appendix A.4"
 FOREIGN = "do not trust the host that sent this"
@@ -85,6 +85,7 @@ def stand(
     qe_report: SgxReportBody,
     collateral: CollateralSet | None,
     td: TdReportBody | None,
+    memo: Memo,
 ) -> Standing:
     """Take all steps of this module's docstring.
 
@@ -95,10 +96,11 @@ def stand(
         qe_report: that report.
         collateral: None where none was supplied.
         td: the TD report of a TDX quote, for its module; None for SGX.
+        memo: of this appraisal.
     """
     entries: list[Entry] = []
     root = _chain_entries(kind, chain, entries)  # 1.
-    revocation_checked = _revocation_entries(kind, chain, collateral, entries)  # 2.
+    revocation_checked = _revocation_entries(kind, chain, collateral, memo, entries)  # 2.
     tcb_info, qe_identity = _document_entries(kind, chain, collateral, entries)  # 3.
     _vouching_entries(kind, vouching, entries)  # 4.
     if qe_identity is not None:
@@ -213,7 +215,11 @@ def _certificates(chain: PckChain) -> tuple[Certificate, ...]:
 
 
 def _revocation_entries(
-    kind: str, chain: PckChain, collateral: CollateralSet | None, entries: list[Entry]
+    kind: str,
+    chain: PckChain,
+    collateral: CollateralSet | None,
+    memo: Memo,
+    entries: list[Entry],
 ) -> bool:
     """Step 2; true when both lists were there and are to be believed."""
     if collateral is None:
@@ -230,7 +236,7 @@ def _revocation_entries(
     for crl, problem, issuer, certificates in both:
         if crl is None and not problem:
             continue
-        believed += _crl_entries(kind, crl, problem, issuer, certificates, entries)
+        believed += _crl_entries(kind, crl, problem, issuer, certificates, memo, entries)
     return believed == len(both)
 
 
@@ -265,10 +271,11 @@ def _crl_entries(
     problem: str,
     issuer: Certificate | None,
     certificates: Iterable[Certificate | None],
+    memo: Memo,
     entries: list[Entry],
 ) -> bool:
     name = issuer.common_name if issuer else "an authority that is missing"
-    good = crl is not None and issuer is not None and crl.signed_by(issuer)
+    good = crl is not None and issuer is not None and memo.list_signed_by(crl, issuer)
     entries.append(
         _link(
             good,

@@ -30,6 +30,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
 from enarx.evidence import der as evidence_der
+from enarx.verifier.cache import Cache
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
 
 MAX_PATH: Final = 6
@@ -515,16 +516,21 @@ def load_pool(
 
 
 class Memo:
-    """Remembers, for one appraisal, certificates read and signatures checked.
+    """Remembers certificates read and signatures checked.
 
-    The chains of one quote and its collateral have half of their certificates in common.
+    The chains of one quote and its collateral have half of their certificates in common, and
+    all platforms have their authorities in common. Certificates of platforms are remembered
+    for one appraisal only, those of authorities in the verifier's cache.
+
+    Args:
+        cache: the verifier's; one of its own when ``None``.
     """
 
-    __slots__ = ("_read", "_signed")
+    __slots__ = ("_cache", "_read")
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache | None = None) -> None:
+        self._cache = Cache() if cache is None else cache
         self._read: dict[bytes, Certificate] = {}
-        self._signed: dict[tuple[bytes, bytes], bool] = {}
 
     def load(self, der: bytes) -> Certificate:
         """As :func:`load_certificate`.
@@ -532,15 +538,22 @@ class Memo:
         Raises:
             ParseError: as there; nothing is remembered then.
         """
-        known = self._read.get(der)
+        known: Certificate | None = self._read.get(der) or self._cache.find(("x509", der))
         if known is None:
-            known = self._read[der] = load_certificate(der)
+            known = load_certificate(der)
+            if known.authority:
+                self._cache.keep(("x509", der), known)
+        self._read[der] = known
         return known
 
     def signed_by(self, child: Certificate, issuer: Certificate) -> bool:
         """As :func:`signed_by`."""
-        key = (child.der, issuer.der)
-        known = self._signed.get(key)
-        if known is None:
-            known = self._signed[key] = signed_by(child, issuer)
-        return known
+        if not child.authority:
+            return signed_by(child, issuer)
+        key = ("x509.signed", child.der, issuer.der)
+        return self._cache.get_or_make(key, lambda: signed_by(child, issuer))
+
+    def list_signed_by(self, crl: RevocationList, issuer: Certificate) -> bool:
+        """As :meth:`RevocationList.signed_by`."""
+        key = ("x509.list", crl.der, issuer.der)
+        return self._cache.get_or_make(key, lambda: crl.signed_by(issuer))
