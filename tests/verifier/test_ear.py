@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enarx.errors import EnarxError, ParseError, UsageError, VerificationError
+from enarx.verifier import Endorsements, Policy, appraise
 from enarx.verifier.ear import (
     APPRAISAL_EXTENSION,
     PROFILE,
@@ -450,3 +451,78 @@ class TestKey:
     def test_anything_else_is_refused(self, data: bytes) -> None:
         with pytest.raises(ParseError):
             load_key(data)
+
+
+class TestAsEvidence:
+    @pytest.mark.skipif(not VECTORS.is_dir(), reason="no ../shared/vectors/ear")
+    @pytest.mark.parametrize(
+        "sample", sorted(VECTORS.iterdir()) if VECTORS.is_dir() else [], ids=lambda path: path.name
+    )
+    def test_tokens_of_others_get_the_expected_verdict(self, sample: Path) -> None:
+        expected = json.loads((sample / "expected.json").read_text())
+        key = (sample / expected["files"]["key"]).read_bytes()
+
+        def judge() -> Verdict:
+            return appraise(
+                (sample / expected["files"]["token"]).read_bytes(),
+                kind="ear",
+                endorsements=Endorsements(extra=(("key", key),)),
+                policy=Policy.builtin("genuine"),
+                at=datetime.fromisoformat(expected["verify_at"]),
+            )
+
+        if expected["failure"] == "structure":
+            with pytest.raises(ParseError):
+                judge()
+            return
+        found = judge()
+        assert found.tier == ("affirming" if expected["verdict"] == "pass" else "contraindicated")
+        assert found.genuine is (expected["crypto_verdict"] == "pass")
+        assert found.failure == expected["failure"]
+        assert found.fields == expected["fields"]
+
+    @pytest.mark.parametrize("write", [write_jwt, write_cwt], ids=["jwt", "cwt"])
+    @pytest.mark.parametrize(
+        ("appraisal", "tier"),
+        [
+            (Appraisal(status=Tier.AFFIRMING), Tier.AFFIRMING),
+            (Appraisal(status=Tier.WARNING), Tier.WARNING),
+            (Appraisal(status=Tier.CONTRAINDICATED), Tier.CONTRAINDICATED),
+            (Appraisal(status=Tier.NONE), Tier.CONTRAINDICATED),
+            (
+                Appraisal(status=Tier.AFFIRMING, trust_vector={Claim.EXECUTABLES: 33}),
+                Tier.WARNING,
+            ),
+            (
+                Appraisal(status=Tier.NONE, trust_vector={Claim.EXECUTABLES: 2}),
+                Tier.CONTRAINDICATED,
+            ),
+        ],
+    )
+    def test_what_it_says_decides(self, write: Any, appraisal: Appraisal, tier: Tier) -> None:
+        found = self.judged(write(replace(EAR, appraisals={"x": appraisal}), KEY))
+        assert found.tier is tier
+        assert found.genuine
+
+    def test_without_the_right_key_nothing_is_believed(self) -> None:
+        token = write_jwt(EAR, ec.generate_private_key(ec.SECP256R1()))
+        assert self.judged(token).failure is Failure.SIGNATURE
+        no_key = appraise(
+            token.encode(), policy=Policy.builtin("genuine"), at=NOW, endorsements=Endorsements()
+        )
+        assert (no_key.failure, no_key.genuine) == (Failure.COLLATERAL, False)
+
+    def test_late_is_told_from_malformed(self) -> None:
+        late = self.judged(write_jwt(EAR, KEY), at=NOW + timedelta(hours=1))
+        assert late.failure is Failure.TIME
+        assert self.judged(signed_json(HEADER, {"iat": 1})).failure is Failure.SCHEMA
+
+    def judged(self, token: str | bytes, *, at: datetime = NOW) -> Verdict:
+        pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return appraise(
+            token.encode() if isinstance(token, str) else token,
+            kind="ear",
+            endorsements=Endorsements(extra=(("key", pem),)),
+            policy=Policy.builtin("genuine"),
+            at=at,
+        )

@@ -46,6 +46,7 @@ TECHNOLOGIES: Final[Mapping[str, str]] = MappingProxyType(
         "sgx": "enarx.verifier.sgx",
         "tdx": "enarx.verifier.tdx",
         "ra-tls": "enarx.verifier.ratls",
+        "ear": "enarx.verifier.ear_verify",
     }
 )
 """Where each technology is: a module with ``TECHNOLOGY``, loaded when it is first needed."""

@@ -18,6 +18,8 @@ _DER_SEQUENCE: Final = 0x30
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 _QUOTE_VERSIONS: Final = (b"\x03\x00", b"\x04\x00", b"\x05\x00")
 _ECDSA_P256: Final = b"\x02\x00"
+_JWT: Final = b"eyJ"
+"""Base64 of an opening brace and quote: how the header of every JWT begins."""
 _AMD_OID: Final = bytes.fromhex("2b060104019c7801")
 
 
@@ -35,6 +37,8 @@ def kind_of(evidence: bytes) -> str:
         return "snp" if _AMD_OID in evidence else "ra-tls"
     if evidence.startswith(_PEM):
         return kind_of_certificate(evidence)
+    if evidence.startswith(_JWT):
+        return "ear"
     # A quote of another vendor's quoting enclave: read, so that it can be refused by name.
     known = evidence[:2] in _QUOTE_VERSIONS and evidence[2:4] == _ECDSA_P256
     return (_tee_of(evidence) if known else None) or _unrecognised(evidence)

@@ -63,9 +63,12 @@ class Appraisal:
     def tier(self) -> Tier:
         """The tier that counts: the status, but never better than the worst of the vector.
 
+        A status of none is no affirmation, whatever the vector affirms.
         Source: draft-ietf-rats-ear, section 3.2 (``ear.status``).
         """
-        return worst((self.status, *map(tier_of_value, self.trust_vector.values())))
+        decided = worst((self.status, *map(tier_of_value, self.trust_vector.values())))
+        unsaid = self.status is Tier.NONE and decided is Tier.AFFIRMING
+        return Tier.NONE if unsaid else decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

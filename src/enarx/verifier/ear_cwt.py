@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from enarx.errors import ParseError
 from enarx.evidence import cbor
 from enarx.verifier.ear import NO_LEEWAY, Ear, Token
-from enarx.verifier.ear_claims import CBOR, read_claims, write_claims
-from enarx.verifier.ear_keys import algorithm_of, bad_signature, sign, verify
+from enarx.verifier.ear_claims import CBOR, write_claims
+from enarx.verifier.ear_envelope import Envelope
+from enarx.verifier.ear_keys import algorithm_of, sign
 
 MAX_TOKEN: Final = 2 * 1024 * 1024
 """Bytes of a token; raw evidence has at most 1 MiB."""
@@ -72,14 +73,26 @@ def read_cwt(
         VerificationError: the signature does not verify or is of another algorithm than the
             key's (``ear.signature``), or it is not valid at that time (``ear.time``).
     """
+    return open_cwt(token).token(key, at=at, leeway=leeway)
+
+
+def open_cwt(token: bytes) -> Envelope:
+    """Take a token apart, without believing it.
+
+    Raises:
+        ParseError: not a COSE_Sign1 with a map inside (``ear.structure``, ``cbor.*``).
+    """
     protected, unprotected, payload, signature = _parts(token)
     header = _map(protected, "protected header")
-    _check_header(header, unprotected, algorithm_of(key).number)
-    verify(key, signature, _signed(protected, payload))
-    claims = _map(payload, "claims")
-    ear = read_claims(claims, CBOR)
-    ear.check_time(at, leeway=leeway)
-    return Token(ear=ear, header={**unprotected, **header}, claims=claims)
+    return Envelope(
+        header={**unprotected, **header},
+        algorithm=header.get(_ALGORITHM),
+        problem=_header_problem(header, unprotected),
+        claims=_map(payload, "claims"),
+        message=_signed(protected, payload),
+        signature=signature,
+        form=CBOR,
+    )
 
 
 def _parts(token: bytes) -> tuple[bytes, dict[Any, Any], bytes, bytes]:
@@ -114,18 +127,16 @@ def _map(data: bytes, what: str) -> dict[Any, Any]:
     return value
 
 
-def _check_header(protected: Mapping[Any, Any], unprotected: Mapping[Any, Any], alg: int) -> None:
-    """The algorithm is protected and the key's; nothing critical is left unread."""
+def _header_problem(protected: Mapping[Any, Any], unprotected: Mapping[Any, Any]) -> str:
+    """Why no key can make the token good; empty if one can (RFC 9052, section 3.1)."""
     if protected.keys() & unprotected.keys():
-        bad_signature("a header parameter is both protected and not")
-    found = protected.get(_ALGORITHM)
-    if found != alg or isinstance(found, bool):
-        bad_signature(f"algorithm is {found!r}, the key is for {alg}")
+        return "a header parameter is both protected and not"
     if _CRITICAL in unprotected:
-        bad_signature("critical header parameters must be protected")
+        return "critical header parameters must be protected"
     critical = protected.get(_CRITICAL, [])
     if not isinstance(critical, list) or not {*map(str, critical)} <= {*map(str, _UNDERSTOOD)}:
-        bad_signature(f"header has critical parameters {critical!r}, which are not known")
+        return f"header has {critical!r} as critical, unknown here"
+    return ""
 
 
 def _signed(protected: bytes, payload: bytes) -> bytes:

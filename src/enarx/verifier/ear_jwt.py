@@ -6,9 +6,8 @@ RFC 8725 (what goes wrong with JWTs).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,14 +15,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from enarx.errors import ParseError
 from enarx.verifier import strictjson
 from enarx.verifier.ear import NO_LEEWAY, Ear, Token
-from enarx.verifier.ear_claims import JSON, read_claims, write_claims
+from enarx.verifier.ear_claims import JSON, write_claims
+from enarx.verifier.ear_envelope import Envelope
 from enarx.verifier.ear_keys import (
     algorithm_of,
-    bad_signature,
     from_base64url,
     sign,
     to_base64url,
-    verify,
 )
 
 MAX_TOKEN: Final = 2 * 1024 * 1024
@@ -73,17 +71,30 @@ def read_jwt(
         VerificationError: the signature does not verify or is of another algorithm than the
             key's (``ear.signature``), or it is not valid at that time (``ear.time``).
     """
+    return open_jwt(token).token(key, at=at, leeway=leeway)
+
+
+def open_jwt(token: str | bytes) -> Envelope:
+    """Take a token apart, without believing it.
+
+    Raises:
+        ParseError: not a JWS with a JSON object inside (``ear.structure``, ``json.*``).
+    """
     header_part, claims_part, signature_part = _split(token)
     header_text = from_base64url(header_part, what="header")
     claims_text = from_base64url(claims_part, what="claims")
-    signature = from_base64url(signature_part, what="signature")
     header = strictjson.decode(header_text, what="header", limit=MAX_HEADER)
-    _check_header(header, algorithm_of(key).name)
-    verify(key, signature, f"{header_part}.{claims_part}".encode("ascii"))
-    claims = strictjson.decode(claims_text, what="claims", limit=MAX_TOKEN)
-    ear = read_claims(cast("Mapping[str | int, Any]", claims), JSON)
-    ear.check_time(at, leeway=leeway)
-    return Token(ear=ear, header=header, claims=claims)
+    # RFC 7515, section 4.1.11. No extension is understood here; `jwk`, `x5c` are not believed.
+    critical = header.get("crit", "nothing")
+    return Envelope(
+        header=header,
+        algorithm=header.get("alg"),
+        problem=f"header has {critical!r} as critical, unknown here" if "crit" in header else "",
+        claims=strictjson.decode(claims_text, what="claims", limit=MAX_TOKEN),
+        message=f"{header_part}.{claims_part}".encode("ascii"),
+        signature=from_base64url(signature_part, what="signature"),
+        form=JSON,
+    )
 
 
 def _split(token: str | bytes) -> tuple[str, str, str]:
@@ -103,12 +114,3 @@ def _split(token: str | bytes) -> tuple[str, str, str]:
             code="ear.structure",
         )
     return parts[0], parts[1], parts[2]
-
-
-def _check_header(header: Mapping[str, Any], expected: str) -> None:
-    """The algorithm is the key's; nothing critical is left unread. ``jwk``, ``x5c`` are not."""
-    found = header.get("alg")
-    if found != expected:
-        bad_signature(f"algorithm is {found!r}, the key is for {expected}")
-    if "crit" in header:
-        bad_signature(f"header has critical parameters {header['crit']!r}, of which none is known")
