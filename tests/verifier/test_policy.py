@@ -25,13 +25,15 @@ from enarx.verifier import (
     Verified,
     policy_file,
 )
-from enarx.verifier.policy_file import read_references
-from enarx.verifier.rules import (
+from enarx.verifier.platform_rules import (
     Advisories,
     CollateralRequired,
+    TcbStatus,
+)
+from enarx.verifier.policy_file import read_references
+from enarx.verifier.rules import (
     Instances,
     NoDebug,
-    TcbStatus,
     Vmpl,
 )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from enarx.errors import ParseError
-from enarx.verifier.rules import SIMULATED_WARNING
+from enarx.verifier.expected import SIMULATED_WARNING
 from enarx.verifier.trace import Link, Tier
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from enarx.errors import ParseError, UsageError
 from enarx.verifier import detect
 from enarx.verifier.cache import DEFAULT_ENTRIES, Cache
 from enarx.verifier.endorsements import NO_ENDORSEMENTS, Endorsements
+from enarx.verifier.expected import check_expectations, check_references, check_root
 from enarx.verifier.policy import Policy
 from enarx.verifier.references import (
     NO_EXPECTATIONS,
@@ -32,7 +33,6 @@ from enarx.verifier.references import (
     Expectations,
     ReferenceValues,
 )
-from enarx.verifier.rules import check_expectations, check_references, check_root
 from enarx.verifier.trace import Trace
 from enarx.verifier.verdict import Verdict, conclude
 from enarx.verifier.verified import Verified

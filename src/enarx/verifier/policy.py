@@ -12,18 +12,20 @@ from typing import Final
 import msgspec
 
 from enarx.errors import PolicyError
-from enarx.verifier.rules import (
-    Check,
+from enarx.verifier.platform_rules import (
     CollateralRequired,
-    Flags,
-    ForType,
     MinimumTcb,
-    NoDebug,
     Products,
-    ReportRequired,
     RevocationChecked,
     TcbsInOrder,
     TcbStatus,
+)
+from enarx.verifier.rules import (
+    Check,
+    Flags,
+    ForType,
+    NoDebug,
+    ReportRequired,
     Vmpl,
 )
 from enarx.verifier.trace import Tier

@@ -12,27 +12,29 @@ from typing import Any, Final
 
 from enarx.errors import PolicyError
 from enarx.evidence.snp import BERGAMO, PLATFORM_BITS, POLICY_BITS, Product
+from enarx.verifier.platform_rules import (
+    Advisories,
+    CollateralRequired,
+    MaximumAge,
+    MinimumTcb,
+    Products,
+    RevocationChecked,
+    TcbStatus,
+)
 from enarx.verifier.policy import ACCEPTABLE_STATUSES, BUILTIN, MONITORING, RELEASE_SECRETS, Policy
 from enarx.verifier.references import ReferenceValues
 from enarx.verifier.rules import (
-    Advisories,
     AllOf,
     AnyOf,
     Check,
-    CollateralRequired,
     Flags,
     ForType,
     HostData,
     Instances,
-    MaximumAge,
-    MinimumTcb,
     NoDebug,
-    Products,
     Reference,
     ReportRequired,
-    RevocationChecked,
     Sandbox,
-    TcbStatus,
     Types,
     Vmpl,
 )

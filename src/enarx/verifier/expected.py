@@ -1,0 +1,97 @@
+"""What holds for every policy: where the chain ends, and what the relying party expects.
+
+These are no rules one could leave out: they run before the rules of any policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from enarx.verifier.references import Expectations, ReferenceValues
+from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.verified import Verified
+
+if TYPE_CHECKING:
+    from enarx.verifier.policy import Policy
+
+SIMULATED_WARNING: Final = "SIMULATED silicon: it protects nothing from the host"
+EVIDENCE_DEPTH: Final = 3
+"""Rules speak about the evidence, which hangs below root, intermediate and leaf."""
+
+
+def check_root(subject: Verified, trace: Trace, policy: Policy) -> None:
+    """Judge simulated silicon; a vendor root was judged when the chain was verified."""
+    root = subject.root
+    if root is None or not root.simulated:
+        return
+    allowed = policy.allow_simulated and (
+        not policy.simulated_roots or root.spki_sha256 in policy.simulated_roots
+    )
+    trace.check(
+        allowed,
+        "root.simulated",
+        SIMULATED_WARNING,
+        failure=Failure.SIMULATED,
+        claim=Claim.INSTANCE_IDENTITY,
+        expected="a pinned vendor root" if not policy.allow_simulated else "a simulated root",
+        found=f"{root.name} ({root.spki_sha256.hex()[:16]}…)",
+        source="policy allow_simulated",
+        remedy="run on real hardware, or allow simulated silicon for development only",
+    )
+
+
+def check_expectations(subject: Verified, trace: Trace, expected: Expectations) -> None:
+    """Compare what this one attestation has to carry with what it carries."""
+    for name, want, found in (
+        ("report_data", expected.report_data, subject.report_data),
+        ("nonce", expected.nonce, subject.report_data),
+        ("host_data", expected.host_data, subject.host_data),
+    ):
+        if want is None:
+            continue
+        trace.check(
+            bool(found) and want.ljust(len(found), b"\0") == found,
+            f"expected.{name}",
+            f"{name.replace('_', ' ')} is what the relying party expects",
+            failure=Failure.INIT_DATA if name == "host_data" else Failure.BINDING,
+            claim=Claim.INSTANCE_IDENTITY if name == "nonce" else Claim.CONFIGURATION,
+            expected=want.hex(),
+            found=found.hex() or "nothing",
+            source="RFC 9334, section 10 (freshness)" if name == "nonce" else "relying party",
+            remedy="ask the attester again with this value; a replayed answer never fits",
+            depth=EVIDENCE_DEPTH,
+        )
+
+
+def check_references(subject: Verified, trace: Trace, references: ReferenceValues) -> None:
+    """Compare measurements with reference values."""
+    wanted: list[tuple[str, tuple[bytes, ...], bytes]] = []
+    if references.measurements:
+        wanted.append(("measurement", references.measurements, subject.measurement))
+    if references.signers:
+        wanted.append(("signer", references.signers, subject.signer))
+    wanted.extend(
+        (name, values, subject.registers.get(name, b"")) for name, values in references.registers
+    )
+    for name, values, found in wanted:
+        trace.check(
+            bool(found) and found in values,
+            f"reference.{name}",
+            f"{name} is a reference value",
+            failure=Failure.MEASUREMENT,
+            claim=Claim.EXECUTABLES,
+            expected=one_of(value.hex() for value in values),
+            found=found.hex() or "nothing",
+            source="reference values of the relying party",
+            remedy="this is other code than expected: rebuild it, or add its measurement",
+            depth=EVIDENCE_DEPTH,
+        )
+
+
+def one_of(values: Iterable[str]) -> str:
+    """Up to three values, and how many more there are."""
+    shown = list(values)
+    if len(shown) > 3:
+        return f"one of {', '.join(shown[:3])} or {len(shown) - 3} more"
+    return " or ".join(shown)
