@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from enarx.verifier.appraisal import Parsed, Technology, Verifier, appraise, judge, parse
+    from enarx.verifier.ear import Ear, VerifierId, ear_of
+    from enarx.verifier.ear_cwt import read_cwt, write_cwt
+    from enarx.verifier.ear_jwt import read_jwt, write_jwt
+    from enarx.verifier.ear_keys import load_key
     from enarx.verifier.endorsements import DcapCollateral, Endorsements
     from enarx.verifier.keep import KeepAppraisal, KeepRequest, appraise_keep
     from enarx.verifier.policy import Policy
@@ -30,6 +34,7 @@ __all__ = [
     "Check",
     "Claim",
     "DcapCollateral",
+    "Ear",
     "Endorsements",
     "Expectations",
     "Failure",
@@ -47,11 +52,18 @@ __all__ = [
     "Verdict",
     "Verified",
     "Verifier",
+    "VerifierId",
     "appraise",
     "appraise_keep",
+    "ear_of",
     "endorsements_from",
     "judge",
+    "load_key",
     "parse",
+    "read_cwt",
+    "read_jwt",
+    "write_cwt",
+    "write_jwt",
 ]
 
 _HOME = {
@@ -61,6 +73,10 @@ _HOME = {
     **dict.fromkeys(("DcapCollateral", "Endorsements"), "endorsements"),
     **dict.fromkeys(("KeepAppraisal", "KeepRequest", "appraise_keep"), "keep"),
     "endorsements_from": "roles",
+    **dict.fromkeys(("Ear", "VerifierId", "ear_of"), "ear"),
+    **dict.fromkeys(("read_cwt", "write_cwt"), "ear_cwt"),
+    **dict.fromkeys(("read_jwt", "write_jwt"), "ear_jwt"),
+    "load_key": "ear_keys",
     "Policy": "policy",
     **dict.fromkeys(("Expectations", "ReferenceValues"), "references"),
     **dict.fromkeys(("AllOf", "AnyOf", "Check", "ForType"), "rules"),
