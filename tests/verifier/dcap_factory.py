@@ -43,6 +43,9 @@ NOT_BEFORE = NOW - timedelta(days=400)
 NOT_AFTER = NOW + timedelta(days=400)
 ECDSA = ec.ECDSA(hashes.SHA256())
 
+PCK, PCK_CA = "Intel SGX PCK Certificate", "Intel SGX PCK Platform CA"
+TCB_SIGNER = "Intel SGX TCB Signing"
+
 FMSPC = bytes.fromhex("b0c06f000000")
 PLATFORM = PckExtension(
     ppid=b"p" * 16,
@@ -219,9 +222,9 @@ class Vendor:
     def __init__(self, kind: str, *, root: str = SIMULATED_ROOT_NAME) -> None:
         self.kind, self.root_name = kind, root
         self.root = certificate(root, issuer=root, authority=True)
-        self.ca = certificate("PCK Platform CA", issuer=root, authority=True)
-        self.pck = certificate("PCK", issuer="PCK Platform CA", extension=PLATFORM)
-        self.signer = certificate("TCB Signing", issuer=root)
+        self.ca = certificate(PCK_CA, issuer=root, authority=True)
+        self.pck = certificate(PCK, issuer=PCK_CA, extension=PLATFORM)
+        self.signer = certificate(TCB_SIGNER, issuer=root)
 
     def collateral(self, **changes: Any) -> DcapCollateral:
         """All nine parts; ``tcb_info`` and ``qe_identity`` may be given as dictionaries."""
@@ -230,14 +233,14 @@ class Vendor:
             "tcb_info_issuer_chain": pem(self.signer, self.root),
             "qe_identity_issuer_chain": pem(self.signer, self.root),
             "root_ca_crl": crl(self.root_name),
-            "pck_crl": crl("PCK Platform CA"),
+            "pck_crl": crl(PCK_CA),
             "tcb_info": tcb_info(self.kind),
             "qe_identity": qe_identity(self.kind),
         } | changes
         for name in ("tcb_info", "qe_identity"):
             if isinstance(parts[name], dict):
                 parts[name] = text(parts[name])
-            parts.setdefault(f"{name}_signature", signed("TCB Signing", parts[name]))
+            parts.setdefault(f"{name}_signature", signed(TCB_SIGNER, parts[name]))
         return DcapCollateral(**parts)
 
     def quote(
@@ -247,7 +250,7 @@ class Vendor:
         version: int | None = None,
         qe_report: SgxReportBody = QE_REPORT,
         chain: tuple[x509.Certificate, ...] = (),
-        pck_holder: str = "PCK",
+        pck_holder: str = PCK,
     ) -> Quote:
         """A quote over ``body``, signed by everybody who has to."""
         body = body or (ENCLAVE if self.kind == "sgx" else DOMAIN)

@@ -32,6 +32,10 @@ from enarx.verifier.x509 import (
 PCK_PATH_LENGTH = 3
 """PCK certificate, Processor or Platform CA, root: never more and never less."""
 
+PCK_NAME = "SGX PCK Certificate"
+PCK_AUTHORITY_NAMES = ("SGX PCK Processor CA", "SGX PCK Platform CA")
+"""Parts of common names, section 1.3 of the profile: one root signs certificates of many roles."""
+
 _ECDSA_SHA256 = ec.ECDSA(hashes.SHA256())
 
 
@@ -131,8 +135,8 @@ def read_pck_chain(
         problem = problem or error.message
     if not problem and len(path.certificates) != PCK_PATH_LENGTH:
         problem = f"chain has {len(path.certificates)} certificates, not {PCK_PATH_LENGTH}"
-    if not problem and leaf.authority:
-        problem = "the PCK certificate is a certificate authority"
+    if not problem:
+        problem = _role_problem(leaf, path.certificates[1])
     others = [one for one in pool if one is not leaf]
     return PckChain(
         path=path,
@@ -141,6 +145,17 @@ def read_pck_chain(
         second=others[0].common_name if others else "",
         root_second=len(others) > 1 and others[0].self_issued and not others[1].self_issued,
     )
+
+
+def _role_problem(leaf: Certificate, authority: Certificate) -> str:
+    """Why these two do not have the roles that they take; empty when they have."""
+    if leaf.authority:
+        return "the PCK certificate is a certificate authority"
+    if PCK_NAME not in leaf.common_name:
+        return f"{leaf.common_name!r} is not named as a PCK certificate"
+    if not any(name in authority.common_name for name in PCK_AUTHORITY_NAMES):
+        return f"{authority.common_name!r} is not named as a PCK authority"
+    return ""
 
 
 def vouch(signature: QuoteSignature, leaf: Certificate | None) -> Vouching:

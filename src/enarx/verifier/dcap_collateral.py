@@ -31,6 +31,9 @@ from enarx.verifier.x509 import (
 TCB_SIGNER_PATH_LENGTH = 2
 """TCB signing certificate and root."""
 
+TCB_SIGNER_NAME = "SGX TCB Signing"
+"""Part of the common name, section 3 of the profile."""
+
 _Document = TypeVar("_Document", TcbInfo, QeIdentity)
 
 
@@ -146,7 +149,8 @@ def _signer_path(pem: bytes, memo: Memo) -> tuple[Path | None, str]:
     if path is None or problem:
         return path, problem
     leaf = path.certificates[0]
-    if len(path.certificates) != TCB_SIGNER_PATH_LENGTH or leaf.authority:
+    under_root = len(path.certificates) == TCB_SIGNER_PATH_LENGTH and not leaf.authority
+    if not under_root or TCB_SIGNER_NAME not in leaf.common_name:
         return path, f"{leaf.common_name!r} is not a TCB signing certificate under the root"
     if PCK_EXTENSION_OID in leaf.extensions:
         return path, f"{leaf.common_name!r} is the certificate of a platform"
