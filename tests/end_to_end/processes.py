@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 PATIENCE = 30.0
 """Seconds that a test waits for something that takes milliseconds on an idle machine."""
@@ -62,25 +63,32 @@ def mentioning(text: str) -> list[int]:
 
 
 def memory_holds(pid: int, needle: bytes) -> bool:
-    """Whether these bytes are anywhere in a process's writable memory."""
-    overlap = len(needle) - 1
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            span, permissions = line.split()[:2]
-            if not permissions.startswith("rw"):
-                continue
-            start, end = (int(part, 16) for part in span.split("-"))
-            tail = b""
-            while start < end:
-                try:
-                    memory.seek(start)
-                    piece = memory.read(min(1 << 22, end - start))
-                except OSError:
-                    break  # reserved, or unmapped meanwhile
-                if not piece:
-                    break
-                if needle in tail + piece:
-                    return True
-                tail = piece[-overlap:]
-                start += len(piece)
+    """Whether these bytes are anywhere in a process's writable memory; False once it ended."""
+    try:
+        regions = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+            return any(
+                _region_holds(memory, region.split()[0], needle)
+                for region in regions
+                if region.split()[1].startswith("rw")
+            )
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has ended
+
+
+def _region_holds(memory: BinaryIO, span: str, needle: bytes) -> bool:
+    start, end = (int(part, 16) for part in span.split("-"))
+    tail = b""
+    while start < end:
+        try:
+            memory.seek(start)
+            piece = memory.read(min(1 << 22, end - start))
+        except OSError:
+            return False  # reserved, or unmapped meanwhile
+        if not piece:
+            return False
+        if needle in tail + piece:
+            return True
+        tail = piece[1 - len(needle) :]
+        start += len(piece)
     return False

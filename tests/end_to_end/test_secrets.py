@@ -41,6 +41,7 @@ def test_secret_is_in_no_process_of_the_host_but_the_keep(tmp_path: Path) -> Non
             for pid in host:
                 for name in ("cmdline", "environ"):
                     assert secret not in Path(f"/proc/{pid}/{name}").read_bytes()
+            assert set(host) <= set(mentioning("enarx"))  # all of them were there to be read
             for path in Path(directory).rglob("*"):
                 if path.is_file():
                     assert secret not in path.read_bytes(), path

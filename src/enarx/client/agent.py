@@ -246,6 +246,7 @@ class Attestation:
 
     Attributes:
         keep: the Keep.
+        response: what came of steps 3 to 6, as it came.
         certificate: its one-use certificate (DER), which carries the evidence.
         verdict: what is to be thought of it; it has no truth value.
         claims: what the Keep says of itself; worth as much as the verdict.
@@ -264,13 +265,13 @@ class Attestation:
         differences: tuple[str, ...],
     ) -> None:
         self.keep = keep
+        self.response = response
         self.certificate = response.certificate
         self.verdict = appraisal.verdict
         self.claims = appraisal.claims
         self.evidence = appraisal.evidence
         self.asked = asked
         self.differences = differences
-        self._address = response.address
 
     def session(self, *, accept_warning: bool = False) -> Session:
         """8. The session with this Keep, if the verdict allows it.
@@ -286,8 +287,8 @@ class Attestation:
         self.keep.used = True
         client = self.keep.client
         return Session(
-            address=self._address,
-            endpoint=keep_endpoint(self._address, client.endpoint),
+            address=self.response.address,
+            endpoint=keep_endpoint(self.response.address, client.endpoint),
             identity=client.identity,
             certificate=self.certificate,
             limits=self.keep.limits,
