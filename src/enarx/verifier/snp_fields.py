@@ -1,4 +1,4 @@
-"""The parsed values of SNP evidence, in the documented names and forms."""
+"""The values of SNP evidence: as policies ask for them, and in the documented names and forms."""
 
 from __future__ import annotations
 
@@ -101,3 +101,42 @@ def describe_leaf(leaf: Leaf, *, alone: bool = False) -> dict[str, Any]:
     fields["not_before"] = certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ")
     fields["not_after"] = certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ")
     return fields
+
+
+def facts_of(report: Report, product: Product | None, *, checked: bool) -> dict[str, Any]:
+    """What policies ask about, in the terms that all technologies share."""
+    tcbs = {
+        "reported": tcb_components(report.reported_tcb, product),
+        "current": tcb_components(report.current_tcb, product),
+        "committed": tcb_components(report.committed_tcb, product),
+        "launch": tcb_components(report.launch_tcb, product),
+    }
+    flags = report.policy_flags() | report.platform_flags()
+    findings = []
+    if report.vmpl:
+        findings.append(f"vmpl_{report.vmpl}")
+    if report.reported_tcb != report.current_tcb:
+        findings.append("reported_tcb_differs_from_current_tcb")
+    if not checked:
+        findings.append("no_crl")
+    return {
+        "debug": flags["debug_allowed"],
+        "product": str(product or ""),
+        "variant": report.variant,
+        "instance": report.chip_id if any(report.chip_id) else b"",
+        "measurement": report.measurement,
+        "signer": report.id_key_digest if any(report.id_key_digest) else b"",
+        "registers": {
+            "id_key_digest": report.id_key_digest,
+            "author_key_digest": report.author_key_digest,
+            "family_id": report.family_id,
+            "image_id": report.image_id,
+        },
+        "report_data": report.report_data,
+        "host_data": report.host_data,
+        "tcb": tcbs["reported"],
+        "tcbs": tcbs,
+        "flags": flags,
+        "findings": tuple(findings),
+        "vmpl": report.vmpl,
+    }
