@@ -11,9 +11,9 @@ import click
 from enarx.errors import UsageError
 from enarx.wire import limits
 
-_SIZE: Final = re.compile(r"(\d{1,12})\s*([KMG])?(?:i?B)?", re.IGNORECASE)
+_SIZE: Final = re.compile(r"(\d{1,12})\s*([KMG])?(?:i?B)?", re.IGNORECASE | re.ASCII)
 _SIZES: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*(ms|s|m|h|d)?", re.IGNORECASE | re.ASCII)
 _DURATIONS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SECRET_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,255}")
 MOST_BYTES: Final = 1 << 44

@@ -25,7 +25,13 @@ MOST_INPUT: Final = 4 * 1024 * 1024
 
 
 @click.command(
-    name="verify", epilog="Exit: 0 affirming, 2 warning, 3 contraindicated, 4 unreadable."
+    name="verify",
+    epilog="""\b
+Examples:
+  enarx verify report.bin --with vcek=vcek.der --with ask=ask.pem --with ark=ark.pem
+  enarx verify quote.dat --with collateral=collateral.json --explain
+
+Exit: 0 affirming, 2 warning, 3 contraindicated, 4 unreadable.""",
 )
 @click.argument("evidence", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
