@@ -80,6 +80,7 @@ class Identity:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.num_tickets = 0
+        context.sslobject_class = _TellingWhy
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(cadata=owner)
         # The owner's certificate is compared as a whole, later; the host's clock, which is
@@ -90,6 +91,37 @@ class Identity:
         )
         _load(context, pem, own_files)
         return context
+
+
+_WORTH_TELLING = frozenset(
+    {
+        "CERTIFICATE_VERIFY_FAILED",
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE",
+        "UNSUPPORTED_PROTOCOL",
+    }
+)
+"""OpenSSL's reasons that a client can do something about."""
+
+
+class _TellingWhy(ssl.SSLObject):
+    """A handshake that tells a client that is not the owner why it failed.
+
+    asyncio closes at the error and drops OpenSSL's alert, which is waiting to be sent. It
+    sends what waits when more is wanted from the other side; so that is what it hears first.
+    """
+
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except ssl.SSLError as failure:
+            if failure.reason not in _WORTH_TELLING:
+                raise
+            self._failure = failure
+            raise ssl.SSLWantReadError from failure
 
 
 def _certify(

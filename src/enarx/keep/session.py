@@ -83,7 +83,6 @@ class Session:
         if self.state is State.READY:
             self.end(State.SHUTDOWN, "nobody used it before its certificate expired")
         await self._over.wait()
-        self._process.close()
 
     def end(self, state: State, detail: str) -> None:
         """End the Keep, and its workload if there is one; the owner is told why."""
