@@ -12,10 +12,24 @@ _SUBSTRATE = {"sgx": "process", "snp": "vm", "tdx": "vm"}
 _NOT_YET = "this version of enarx launches Keeps on simulated silicon only"
 
 
-def contracts(silicon: SiliconStatus | None, trouble: str) -> tuple[Contract, ...]:
-    """All back ends; `silicon` is None while it does not run, and `trouble` says why."""
-    simulated = silicon.backends if silicon else tuple(f"sim-{name}" for name in _EVIDENCE)
-    found = [
+def on_hardware() -> tuple[Contract, ...]:
+    """The back ends that need hardware. Probing takes some milliseconds: once is enough."""
+    return tuple(
+        Contract(
+            backend=name,
+            substrate=_SUBSTRATE[name],
+            evidence=evidence,
+            simulated=False,
+            missing=(*probe.missing_for(name), _NOT_YET),
+        )
+        for name, evidence in _EVIDENCE.items()
+    )
+
+
+def simulated(silicon: SiliconStatus | None, trouble: str) -> tuple[Contract, ...]:
+    """Those on simulated silicon; `silicon` is None while it does not run, `trouble` why."""
+    names = silicon.backends if silicon else tuple(f"sim-{name}" for name in _EVIDENCE)
+    return tuple(
         Contract(
             backend=name,
             substrate="process",
@@ -23,20 +37,8 @@ def contracts(silicon: SiliconStatus | None, trouble: str) -> tuple[Contract, ..
             simulated=True,
             missing=() if silicon else (f"the silicon does not run: {trouble}",),
         )
-        for name in simulated
-    ]
-    for name, evidence in _EVIDENCE.items():
-        missing = probe.missing_for(name)
-        found.append(
-            Contract(
-                backend=name,
-                substrate=_SUBSTRATE[name],
-                evidence=evidence,
-                simulated=False,
-                missing=(*missing, _NOT_YET),
-            )
-        )
-    return tuple(found)
+        for name in names
+    )
 
 
 def require(name: str, offered: tuple[Contract, ...]) -> None:

@@ -155,6 +155,23 @@ def place(
     return KeepGroup(paths=tuple(paths), missing=tuple(missing))
 
 
+def anticipate() -> None:
+    """Let the kernel get ready to move a process, which `place` will ask for soon.
+
+    After some idle time the first move waits for an RCU grace period, 10 to 20 ms (the
+    kernel's cgroup_threadgroup_rwsem); moving ourselves to where we are begins it.
+    """
+    us = str(os.getpid())
+    for tree in hierarchies():
+        members = tree.own / "cgroup.procs"
+        if MEMORY in tree.controllers or tree.version == 2:
+            with contextlib.suppress(OSError):
+                # Never to where we are not: `own` may be the root of another namespace's view.
+                if us in members.read_text().split():
+                    members.write_text(us)
+                    return
+
+
 def place_nobody() -> tuple[int, tuple[str, ...]]:
     """Try the limits on an empty group: the version that is used, and what is missing."""
     trees = hierarchies()

@@ -11,6 +11,7 @@ removes the run directory when the manager died without having done so.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures.thread  # noqa: F401 - what loaders import at first use
 import contextlib
 import gc
 import logging

@@ -51,11 +51,13 @@ class Keeps:
         self._launches = asyncio.Semaphore(limits.LAUNCHES)
         self._burials: set[asyncio.Task[None]] = set()
         self._uids = _uids_to_be_had()
+        self._hardware = backends.on_hardware()
         self.registry = Registry()
 
     def contracts(self) -> tuple[Contract, ...]:
         """The back ends of this host."""
-        return backends.contracts(self._silicon.status, self._silicon.trouble)
+        simulated = backends.simulated(self._silicon.status, self._silicon.trouble)
+        return simulated + self._hardware
 
     async def create(self, request: CreateKeep, principal: str) -> KeepStatus:
         """Step 1: a Keep for `principal`; step 2: its loader."""

@@ -36,6 +36,8 @@ CONTROL_SECONDS: Final = 5.0
 """An answer of a loader that needs no work."""
 HALT_SECONDS: Final = 2.0
 """How long a Keep may take to end in good order before it is killed."""
+FAREWELL_SECONDS: Final = 0.2
+"""How long a loader whose Keep has ended waits for its last answers to be read."""
 LOST_SECONDS: Final = 0.5
 """How long a Keep may outlive its silicon or loader before it is killed; it ends by itself
 in milliseconds."""

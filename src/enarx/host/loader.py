@@ -25,7 +25,7 @@ from pathlib import Path
 import msgspec
 
 from enarx.errors import EnarxError, KeepLostError, RefusedError, UsageError
-from enarx.host import limits, order, require_linux
+from enarx.host import cgroup, limits, order, require_linux
 from enarx.host.chip import Chip
 from enarx.host.keepprocess import KeepProcess
 from enarx.host.notify import notify_systemd
@@ -77,8 +77,10 @@ class Loader:
             await self._bury()
         finally:
             self._ended.set()
-            # Whoever asked for the end still gets its answer.
-            await asyncio.sleep(0.02)
+            # Whoever asked for the end still gets its answer, and hangs up then.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.FAREWELL_SECONDS):
+                    await server.wait_closed()
             server.close()
             await server.wait_closed()
 
@@ -118,25 +120,7 @@ class Loader:
     async def _make_keep(self) -> bytes:
         try:
             with contextlib.closing(Chip.connect(Path(self._order.silicon))) as chip:
-                # 5. Launched, it waits until it is confined.
-                keep = await KeepProcess.launch(self._order, self._directory, chip)
-                self._keep = keep
-                keep.process.on_end(self._keep_gone)
-                keep.confine(self._order, self._directory, unit=self._unit)
-                silicon = chip.process()
-                silicon.on_end(self._silicon_gone)
-                silicon.close()
-                # 6. and 7. are the Keep's; what helps to verify it is fetched meanwhile.
-                endorsements = asyncio.create_task(chip.endorsements(self._order.backend))
-                try:
-                    certificate = await self._boot(keep)
-                    answer = AttestResponse(
-                        certificate=certificate,
-                        endorsements=await endorsements,
-                        address=keep.address,
-                    )
-                finally:
-                    endorsements.cancel()
+                keep, answer = await self._launch(chip)
         except EnarxError as error:
             self._end(State.ERROR, f"the Keep could not be made: {error.message}")
             raise
@@ -149,6 +133,32 @@ class Loader:
         self._watchers.append(asyncio.create_task(self._follow(keep)))
         self._keep_changed()
         return pack(answer)
+
+    async def _launch(self, chip: Chip) -> tuple[KeepProcess, AttestResponse]:
+        """Steps 5 to 7. Nobody is told where the Keep listens before it is confined."""
+        anticipated = asyncio.create_task(asyncio.to_thread(cgroup.anticipate))
+        # 5.
+        self._keep = keep = await KeepProcess.launch(self._order, self._directory, chip)
+        keep.process.on_end(self._keep_gone)
+        silicon = chip.process()
+        silicon.on_end(self._silicon_gone)
+        silicon.close()
+        confined = asyncio.create_task(
+            asyncio.to_thread(keep.confine, self._order, self._directory, unit=self._unit)
+        )
+        # 6. and 7. are the Keep's; what helps to verify it is fetched meanwhile.
+        endorsed = asyncio.create_task(chip.endorsements(self._order.backend))
+        booted = asyncio.create_task(self._boot(keep))
+        try:
+            certificate, endorsements, _ = await asyncio.gather(booted, endorsed, confined)
+        finally:
+            booted.cancel()
+            endorsed.cancel()
+            # Threads cannot be cancelled; what they made must be known to be removed again.
+            await asyncio.wait({booted, endorsed, confined, anticipated})
+        return keep, AttestResponse(
+            certificate=certificate, endorsements=endorsements, address=keep.address
+        )
 
     async def _boot(self, keep: KeepProcess) -> bytes:
         try:
@@ -204,6 +214,9 @@ class Loader:
 
     async def _bury(self) -> None:
         """No process, socket or group stays behind; then the status is stored for good."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.cancel()
+            await asyncio.wait([self._answer])
         keep = self._keep
         if keep is not None:
             if self._status.state is State.SHUTDOWN:
@@ -214,9 +227,6 @@ class Loader:
             if kills and self._status.state is State.ERROR:
                 detail = f"{self._status.detail}: the host's memory limit killed {kills} of it"
                 self._status = msgspec.structs.replace(self._status, detail=detail)
-        if self._answer is not None and not self._answer.done():
-            self._answer.cancel()
-            await asyncio.wait([self._answer])
         for task in self._watchers:
             task.cancel()
         self._store()

@@ -3,7 +3,7 @@
 The control socket is a SOCK_SEQPACKET pair made by the loader; the Keep gets one end at its
 launch. Its end of file means that the other side is gone: the Keep ends itself then.
 
-    loader -> Keep: Boot              once the Keep is in its cgroup
+    loader -> Keep: Boot              the Keep is under its limits before it is told to anybody
     Keep -> loader: Ready | BootFailed   certificate made, listening
     Keep -> loader: Progress          each time the state changes
     loader -> Keep: Halt              end in good order
