@@ -25,6 +25,7 @@ from enarx.evidence.claims import Claims
 from enarx.silicon import chip, intel, keys
 from enarx.verifier import Tier, appraise, endorsements_from, tcb_info, x509
 from enarx.verifier.bundle import pack_bundle, unpack_bundle
+from enarx.verifier.crl import load_crl
 from enarx.verifier.detect import kind_of
 from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.policy import Policy
@@ -225,7 +226,7 @@ def verifier_targets(simulated: Simulated) -> Iterator[Target]:
     whole = msgspec.json.encode(collateral)
     yield Target("verifier.certificate", x509.load_certificate, [simulated.pki.pck])
     yield Target("verifier.certificates", x509.load_certificates, [simulated.pki.pck_chain])
-    yield Target("verifier.crl", x509.load_crl, [bytes.fromhex(collateral["pck_crl"])])
+    yield Target("verifier.crl", load_crl, [bytes.fromhex(collateral["pck_crl"])])
     yield Target("verifier.collateral", DcapCollateral.from_json, [whole])
     yield Target("verifier.tcb-info", tcb_info.parse_tcb_info, [info])
     yield Target("verifier.qe-identity", tcb_info.parse_qe_identity, [identity])

@@ -16,17 +16,17 @@ from tests.verifier.snp_factory import FROM, UNTIL, Made, crl, key, name_of
 
 from enarx.errors import ParseError
 from enarx.evidence import der
+from enarx.verifier.crl import load_crl
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CRL_BYTES
 from enarx.verifier.x509 import (
-    ECDSA_SHA384,
     MAX_PATH,
     build_path,
     load_certificate,
     load_certificates,
-    load_crl,
     load_pool,
     signed_by,
 )
+from enarx.verifier.x509_signing import ECDSA_SHA384
 
 ROOT = Made("root", "root", "root", "root", authority=True)
 MIDDLE = Made("middle", "root", "root", "middle", authority=True, path_length=0)

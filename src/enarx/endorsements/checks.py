@@ -29,17 +29,16 @@ from enarx.endorsements.references import (
 from enarx.errors import ParseError, ProtocolError
 from enarx.evidence.vcek import LeafExtensions
 from enarx.verifier import roots
+from enarx.verifier.crl import RevocationList, load_crl
 from enarx.verifier.dcap_collateral import read_collateral
 from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.x509 import (
     Certificate,
     Memo,
     Path,
-    RevocationList,
     build_path,
     load_certificate,
     load_certificates,
-    load_crl,
     load_pool,
 )
 

@@ -35,7 +35,8 @@ from enarx.endorsements.references import (
 )
 from enarx.endorsements.sources import Sources
 from enarx.errors import EnarxError, HostError, ParseError, ProtocolError, RefusedError
-from enarx.verifier.x509 import load_certificate, load_certificates, load_crl
+from enarx.verifier.crl import load_crl
+from enarx.verifier.x509 import load_certificate, load_certificates
 
 QUIET_SECONDS: Final = 60.0
 """How long a mirror answers from memory that something could not be had, before it asks again."""

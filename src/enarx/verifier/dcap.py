@@ -21,6 +21,7 @@ from enarx.evidence.quote import INTEL_QE_VENDOR_ID, Quote, Trailing
 from enarx.evidence.sgx import SgxReportBody
 from enarx.evidence.tdx import TdReportBody
 from enarx.verifier.cache import Cache
+from enarx.verifier.crl import load_crl
 from enarx.verifier.dcap_chain import PckChain, Vouching, read_pck_chain, verify_p256, vouch
 from enarx.verifier.dcap_collateral import read_collateral
 from enarx.verifier.dcap_fields import describe
@@ -30,7 +31,7 @@ from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tdx_log import check_event_logs, refuse_event_logs
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import Verified
-from enarx.verifier.x509 import Memo, load_crl
+from enarx.verifier.x509 import Memo
 
 BODY_FORMAT = "Intel TDX Module Base Architecture Specification: TD attributes"
 _DEPTH = 3

@@ -19,15 +19,8 @@ from enarx.errors import ParseError
 from enarx.evidence.ecdsa import der_from_raw_p256, p256_key_from_raw
 from enarx.evidence.pck import PCK_EXTENSION_OID, PckExtension, parse_pck_extension
 from enarx.evidence.quote import CERTIFICATION_PCK_CHAIN, QuoteSignature
-from enarx.verifier.x509 import (
-    Certificate,
-    Memo,
-    Path,
-    PublicKey,
-    build_path,
-    load_certificates,
-    load_pool,
-)
+from enarx.verifier.x509 import Certificate, Memo, Path, build_path, load_certificates, load_pool
+from enarx.verifier.x509_signing import PublicKey
 
 PCK_PATH_LENGTH = 3
 """PCK certificate, Processor or Platform CA, root: never more and never less."""

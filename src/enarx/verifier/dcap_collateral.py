@@ -15,18 +15,11 @@ from typing import Generic, TypeVar
 
 from enarx.errors import ParseError
 from enarx.evidence.pck import PCK_EXTENSION_OID
+from enarx.verifier.crl import RevocationList, load_crl
 from enarx.verifier.dcap_chain import verify_p256
 from enarx.verifier.endorsements import DcapCollateral
 from enarx.verifier.tcb_info import QeIdentity, TcbInfo, parse_qe_identity, parse_tcb_info
-from enarx.verifier.x509 import (
-    Memo,
-    Path,
-    RevocationList,
-    build_path,
-    load_certificates,
-    load_crl,
-    load_pool,
-)
+from enarx.verifier.x509 import Memo, Path, build_path, load_certificates, load_pool
 
 TCB_SIGNER_PATH_LENGTH = 2
 """TCB signing certificate and root."""

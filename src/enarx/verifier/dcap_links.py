@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from enarx.verifier.crl import RevocationList
 from enarx.verifier.trace import Claim, Failure, Link, Tier
-from enarx.verifier.x509 import Certificate, RevocationList
+from enarx.verifier.x509 import Certificate
 
 PCS = "Intel PCS API v4"
 PCK_PROFILE = "Intel PCK Certificate and CRL Profile"

@@ -23,6 +23,7 @@ from enarx.evidence.pck import PckExtension
 from enarx.evidence.sgx import SgxReportBody
 from enarx.evidence.tdx import TdReportBody
 from enarx.verifier import roots
+from enarx.verifier.crl import RevocationList
 from enarx.verifier.dcap_chain import PckChain, Vouching
 from enarx.verifier.dcap_collateral import CollateralSet, SignedDocument
 from enarx.verifier.dcap_links import (
@@ -40,7 +41,7 @@ from enarx.verifier.tcb import TcbAssessment
 from enarx.verifier.tcb_info import QeIdentity, TcbInfo
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import RootOfTrust
-from enarx.verifier.x509 import Certificate, Memo, RevocationList
+from enarx.verifier.x509 import Certificate, Memo
 
 QUOTE_FORMAT = "Intel SGX ECDSA Quote Library Reference, appendix A.4"
 FOREIGN = "do not trust the host that sent this"

@@ -25,7 +25,7 @@ from enarx.evidence import cbor
 from enarx.verifier import strictjson
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Trace
-from enarx.verifier.x509 import UNREADABLE
+from enarx.verifier.x509_signing import UNREADABLE
 
 MAX_ENDORSEMENT_BYTES: Final = 64 * 1024
 """A chain of three certificates and a time stamp take 12 KiB."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Trace
-from enarx.verifier.x509 import UNREADABLE
+from enarx.verifier.x509_signing import UNREADABLE
 
 _DIGESTS: Final = (hashlib.sha256, hashlib.sha384, hashlib.sha512)
 _DEPTH: Final = 4

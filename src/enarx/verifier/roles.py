@@ -88,6 +88,6 @@ def _certificates(role: str, data: bytes) -> tuple[bytes, ...]:
 
 
 def _crl(data: bytes) -> bytes:
-    from enarx.verifier.x509 import crl_der
+    from enarx.verifier.crl import crl_der
 
     return crl_der(data)

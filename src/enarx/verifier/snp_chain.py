@@ -25,6 +25,7 @@ from enarx.evidence.snp import (
 from enarx.evidence.vcek import STRUCT_VERSION, LeafExtensions
 from enarx.verifier import roots, x509
 from enarx.verifier.cache import Cache
+from enarx.verifier.crl import RevocationList, load_crl
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import RootOfTrust
@@ -56,7 +57,7 @@ class Pool:
     key: tuple[object, ...]
     leaves: tuple[Leaf, ...]
     authorities: tuple[x509.Certificate, ...]
-    crls: tuple[x509.RevocationList, ...]
+    crls: tuple[RevocationList, ...]
     problems: tuple[str, ...]
 
 
@@ -78,7 +79,7 @@ class Chain:
     path: x509.Path
     root: RootOfTrust | None
     links: tuple[Link, ...]
-    crls: tuple[tuple[x509.RevocationList, tuple[x509.Certificate, ...]], ...]
+    crls: tuple[tuple[RevocationList, tuple[x509.Certificate, ...]], ...]
     key: ec.EllipticCurvePublicKey | None
 
 
@@ -130,12 +131,12 @@ def _read_pool(key: tuple[object, ...], endorsements: Endorsements, own: tuple[b
 
 def _read_lists(
     ders: Iterable[bytes],
-) -> tuple[tuple[x509.RevocationList, ...], tuple[str, ...]]:
-    lists: list[x509.RevocationList] = []
+) -> tuple[tuple[RevocationList, ...], tuple[str, ...]]:
+    lists: list[RevocationList] = []
     problems: list[str] = []
     for der in dict.fromkeys(ders):
         try:
-            lists.append(x509.load_crl(der))
+            lists.append(load_crl(der))
         except ParseError as error:
             problems.append(error.message)
     return tuple(lists), tuple(problems)
@@ -317,10 +318,10 @@ def _check_supplied(pool: Pool, path: x509.Path, trace: Trace) -> None:
 
 def _check_lists(
     pool: Pool, path: x509.Path, trace: Trace
-) -> tuple[tuple[x509.RevocationList, tuple[x509.Certificate, ...]], ...]:
+) -> tuple[tuple[RevocationList, tuple[x509.Certificate, ...]], ...]:
     if not pool.crls or path.root is None:
         return ()
-    good: list[tuple[x509.RevocationList, tuple[x509.Certificate, ...]]] = []
+    good: list[tuple[RevocationList, tuple[x509.Certificate, ...]]] = []
     of_chain = 0
     for revoked in pool.crls:
         issuers = [one for one in path.certificates[1:] if one.subject == revoked.issuer]

@@ -1,12 +1,11 @@
-"""Certificates and revocation lists, read strictly and checked without a clock.
+"""Certificates, read strictly and chained without a clock.
 
 What is time-independent (form, names, signatures, constraints) is computed once and
 may be cached; dates are compared by whoever appraises. Certificates come in any
 order, and nothing that came with them is trusted: a chain only counts when it ends
 in a key that :mod:`enarx.verifier.roots` pins.
 
-Sources: RFC 5280, sections 4.1 (certificates), 5 (revocation lists), 6 (path validation);
-RFC 4055, section 3.1 (RSASSA-PSS).
+Sources: RFC 5280, sections 4.1 (certificates) and 6 (path validation).
 """
 
 from __future__ import annotations
@@ -18,30 +17,33 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
 from enarx.evidence import der as evidence_der
 from enarx.verifier.cache import Cache
-from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES, MAX_CRL_BYTES
+from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CERTIFICATES
+from enarx.verifier.x509_signing import (
+    UNREADABLE,
+    PublicKey,
+    algorithm_of,
+    common_name_of,
+    has_one_encoding,
+    signed_part,
+    verifies,
+)
+
+if TYPE_CHECKING:
+    from enarx.verifier.crl import RevocationList
 
 MAX_PATH: Final = 6
 """Vendor chains have three certificates, AWS's five."""
 
-MIN_RSA_BITS: Final = 3072
-"""Vendor RSA keys have 4096 bits; fewer than 3072 give less than 128 bits of strength."""
-
 _DER_SEQUENCE: Final = b"\x30"
-
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 _KNOWN_CRITICAL: Final = frozenset(
     {
@@ -57,30 +59,6 @@ _PEM: Final = re.compile(
 
 
 _VERSION_TAG: Final = b"\xa0"
-_COMMON_NAME: Final = bytes.fromhex("0603550403")
-"""OBJECT IDENTIFIER 2.5.4.3, in front of its value."""
-
-_KNOWN_CRITICAL_CRL: Final = frozenset({x509.AuthorityKeyIdentifier.oid, x509.CRLNumber.oid})
-
-_PSS_SHA384: Final = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
-
-RSA_PSS_SHA384: Final = "RSASSA-PSS SHA-384"
-ECDSA_SHA256: Final = "ECDSA SHA-256"
-ECDSA_SHA384: Final = "ECDSA SHA-384"
-_ECDSA: Final[Mapping[str, ec.ECDSA]] = MappingProxyType(
-    {ECDSA_SHA256: ec.ECDSA(hashes.SHA256()), ECDSA_SHA384: ec.ECDSA(hashes.SHA384())}
-)
-
-UNREADABLE: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-    OverflowError,
-)
-"""What ``cryptography`` raises for bytes that are no certificate it understands."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -173,49 +151,25 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
         # RFC 5280, section 4.1.2.2. Zero is not allowed either, but AMD's VCEKs have it.
         raise ValueError("its serial number is negative")
     may_sign = usage is None or usage.key_cert_sign
-    issuer, subject, spki = _names_and_key(_signed_part(data))
+    issuer, subject, spki = _names_and_key(signed_part(data))
     return Certificate(
         der=data,
         subject=subject,
         issuer=issuer,
-        common_name=_common_name(subject),
-        issuer_common_name=_common_name(issuer),
+        common_name=common_name_of(subject),
+        issuer_common_name=common_name_of(issuer),
         serial=parsed.serial_number,
         not_before=parsed.not_valid_before_utc,
         not_after=parsed.not_valid_after_utc,
         public_key=key,
         spki=spki,
         spki_sha256=hashlib.sha256(spki).digest(),
-        algorithm=_algorithm(parsed),
+        algorithm=algorithm_of(parsed),
         authority=constraints is not None and constraints.ca and may_sign,
         path_length=constraints.path_length if constraints is not None else None,
         extensions=vendor,
         parsed=parsed,
     )
-
-
-def _one_encoding(data: bytes) -> bool:
-    """Whether what the signature does not protect leaves no other reading of it.
-
-    The algorithm outside the signed part must be the one inside (RFC 5280, section 4.1.1.2),
-    and a signature is a whole number of octets.
-    """
-    try:
-        content = evidence_der.read_whole(data, tag=evidence_der.SEQUENCE)
-        parts = list(evidence_der.elements(content))
-        if len(parts) != 3 or parts[2][1][:1] != b"\0":
-            return False
-        inner = (one for tag, one in evidence_der.elements(parts[0][1]) if tag == parts[1][0])
-        return next(inner, b"") == parts[1][1]
-    except ParseError:
-        return False
-
-
-def _signed_part(der: bytes) -> bytes:
-    """The first element of a certificate or revocation list, byte for byte as it came."""
-    content = evidence_der.read_whole(der, tag=evidence_der.SEQUENCE)
-    _, _, end = evidence_der.read_any(content, 0)
-    return content[:end]
 
 
 def _names_and_key(tbs: bytes) -> tuple[bytes, bytes, bytes]:
@@ -235,39 +189,6 @@ def _names_and_key(tbs: bytes) -> tuple[bytes, bytes, bytes]:
         content[after_validity:after_subject],
         content[after_subject:after_key],
     )
-
-
-def _list_issuer(tbs: bytes) -> bytes:
-    """Issuer of a TBSCertList, as it is encoded (RFC 5280, section 5.1)."""
-    content = evidence_der.read_whole(tbs, tag=evidence_der.SEQUENCE)
-    tag, _, offset = evidence_der.read_any(content, 0)
-    if tag == evidence_der.INTEGER:
-        _, _, offset = evidence_der.read_any(content, offset)
-    _, _, end = evidence_der.read_any(content, offset)
-    return content[offset:end]
-
-
-def _common_name(name: bytes) -> str:
-    """The one common name in an encoded name; empty where there is none or more than one."""
-    before, found, value = name.partition(_COMMON_NAME)
-    if not found or _COMMON_NAME in value or not before:
-        return ""
-    _, text, _ = evidence_der.read_any(value, 0)
-    return text.decode("utf-8", "replace")
-
-
-def _algorithm(signed: x509.Certificate | x509.CertificateRevocationList) -> str:
-    """Name the signature algorithm if it is one that vendors use; empty otherwise."""
-    parameters = signed.signature_algorithm_parameters
-    if isinstance(parameters, padding.PSS):
-        return RSA_PSS_SHA384 if parameters == _PSS_SHA384 else ""
-    if isinstance(parameters, ec.ECDSA):
-        digest = signed.signature_hash_algorithm
-        if isinstance(digest, hashes.SHA256):
-            return ECDSA_SHA256
-        if isinstance(digest, hashes.SHA384):
-            return ECDSA_SHA384
-    return ""
 
 
 def load_certificates(data: bytes) -> tuple[bytes, ...]:
@@ -298,34 +219,10 @@ def load_certificates(data: bytes) -> tuple[bytes, ...]:
 
 def signed_by(child: Certificate, issuer: Certificate) -> bool:
     """Whether ``issuer`` signed ``child``: names, algorithm, strength and signature."""
-    if child.issuer != issuer.subject or not _one_encoding(child.der):
+    if child.issuer != issuer.subject or not has_one_encoding(child.der):
         return False
-    signature, signed = child.parsed.signature, _signed_part(child.der)
-    return _verifies(issuer.public_key, child.algorithm, signature, signed)
-
-
-def _verifies(key: PublicKey, algorithm: str, signature: bytes, signed: bytes) -> bool:
-    """Whether a strong key made this signature, in an algorithm that vendors use."""
-    if not _strong(key):
-        return False
-    try:
-        if isinstance(key, rsa.RSAPublicKey):
-            if algorithm != RSA_PSS_SHA384:
-                return False
-            key.verify(signature, signed, _PSS_SHA384, hashes.SHA384())
-        elif algorithm in _ECDSA:
-            key.verify(signature, signed, _ECDSA[algorithm])
-        else:
-            return False
-    except (InvalidSignature, *UNREADABLE):
-        return False
-    return True
-
-
-def _strong(key: PublicKey) -> bool:
-    if isinstance(key, rsa.RSAPublicKey):
-        return key.key_size >= MIN_RSA_BITS
-    return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    signature, signed = child.parsed.signature, signed_part(child.der)
+    return verifies(issuer.public_key, child.algorithm, signature, signed)
 
 
 SignedBy = Callable[[Certificate, Certificate], bool]
@@ -407,88 +304,6 @@ def _broken(path: list[Certificate], problem: str) -> Path:
 
 def _name(certificate: Certificate) -> str:
     return certificate.common_name or "a certificate without common name"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RevocationList:
-    """What is read of a revocation list. Its signature has not been verified."""
-
-    der: bytes
-    issuer: bytes
-    issuer_common_name: str
-    this_update: datetime
-    next_update: datetime | None
-    algorithm: str
-    parsed: x509.CertificateRevocationList = field(repr=False)
-
-    def signed_by(self, issuer: Certificate) -> bool:
-        """Whether ``issuer`` signed the list: name, algorithm, strength and signature."""
-        if self.issuer != issuer.subject or not _one_encoding(self.der):
-            return False
-        signature, signed = self.parsed.signature, _signed_part(self.der)
-        return _verifies(issuer.public_key, self.algorithm, signature, signed)
-
-    def lists(self, certificate: Certificate) -> bool:
-        """Whether it revokes the certificate (which must be of the same issuer).
-
-        A list whose entries cannot be read might: then it does.
-        """
-        try:
-            found = self.parsed.get_revoked_certificate_by_serial_number(certificate.serial)
-        except UNREADABLE:
-            return True
-        return found is not None
-
-    def valid_at(self, at: datetime) -> bool:
-        """Whether ``at`` lies between this and next update; a list without an end never does."""
-        return self.next_update is not None and self.this_update <= at <= self.next_update
-
-
-def load_crl(data: bytes) -> RevocationList:
-    """Read a DER revocation list.
-
-    Raises:
-        ParseError: not one list, a critical extension that is unknown, or over-long.
-    """
-    if len(data) > MAX_CRL_BYTES:
-        raise ParseError(
-            f"revocation list is {len(data)} bytes, more than {MAX_CRL_BYTES}", code="crl.size"
-        )
-    try:
-        parsed = x509.load_der_x509_crl(data)
-        for extension in parsed.extensions:
-            if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
-                raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
-        issuer = _list_issuer(_signed_part(data))
-        return RevocationList(
-            der=data,
-            issuer=issuer,
-            issuer_common_name=_common_name(issuer),
-            this_update=parsed.last_update_utc,
-            next_update=parsed.next_update_utc,
-            algorithm=_algorithm(parsed),
-            parsed=parsed,
-        )
-    except UNREADABLE as error:
-        raise ParseError(
-            f"revocation list cannot be read: {error}",
-            hint="expected one X.509 revocation list, DER",
-            code="crl.form",
-        ) from error
-
-
-def crl_der(data: bytes) -> bytes:
-    """A revocation list as DER, from PEM or DER.
-
-    Raises:
-        ParseError: PEM that is damaged.
-    """
-    if not data.startswith(b"-----BEGIN"):
-        return data
-    try:
-        return x509.load_pem_x509_crl(data).public_bytes(Encoding.DER)
-    except UNREADABLE as error:
-        raise ParseError(f"revocation list cannot be read: {error}", code="crl.pem") from error
 
 
 def load_pool(
