@@ -60,7 +60,7 @@ def test_zygote_leaks_no_descriptor(zygote: Zygote, launch: Launch) -> None:
         keep = launch(boot=False)
         keep.control.close()
         keep.wait()
-    assert held() == before
+    assert held() <= before
 
 
 def test_many_keeps_run_side_by_side(launch: Launch, example: Callable[[str], bytes]) -> None:
