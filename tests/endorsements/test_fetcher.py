@@ -260,3 +260,16 @@ class TestTls:
             ):
                 fetcher.get(f"{server.url}/x", limit=10, deadline=fetcher.deadline())
             assert time.monotonic() - started < 2 * REAL.total + 0.3
+
+
+def test_those_who_give_up_take_no_turn_from_the_rest(
+    server: v.Vendors, clock: v.FakeClock
+) -> None:
+    away = server.url.replace("127.0.0.1", "127.1")
+    with Fetcher(clock=clock, patience=Patience(spacing=4.0)) as fetcher:
+        fetcher.get(f"{away}/x", limit=1000, deadline=fetcher.deadline())
+        for _ in range(50):
+            with pytest.raises(UnreachableError):
+                fetcher.get(f"{away}/x", limit=1000, deadline=clock.monotonic() + 1)
+        fetcher.get(f"{away}/x", limit=1000, deadline=fetcher.deadline())
+    assert clock.slept == [4.0]

@@ -102,6 +102,8 @@ def _amd_chain(item: Item, reference: AmdChain) -> Path:
     names = tuple(one.common_name for one in path.certificates)
     if names != (f"{prefix}-{product}", f"ARK-{product}") or len(ders) != len(names):
         _wrong(item, f"it holds {', '.join(one.common_name or 'unnamed' for one in pool)}")
+    if not pool[0].authority:
+        _wrong(item, f"{names[0]} is not a certificate authority")
     _require_root(item, path, kind="snp")
     return path
 
@@ -186,7 +188,7 @@ def _pck_crl(item: Item, reference: PckCrl) -> Validity:
     revoked = load_crl(item.body)
     pool = _pool(item, load_certificates(item.chain))
     issuer = pool[0]
-    if reference.authority not in issuer.common_name.lower():
+    if reference.authority not in issuer.common_name.lower() or not issuer.authority:
         _wrong(item, f"it is of {issuer.common_name}")
     _require_root(item, build_path(issuer, pool), kind="sgx")
     return _list(item, revoked, issuer)

@@ -194,7 +194,9 @@ class Fetcher:
         with self._lock:
             now = self.clock.monotonic()
             start = max(now, self._next_start.get(host, now))
-            self._next_start[host] = start + self.patience.spacing
+            # Only who really asks takes a turn: else those who give up would shut out the rest.
+            if start < deadline:
+                self._next_start[host] = start + self.patience.spacing
         if start >= deadline:
             _give_up(url, attempts=0, spent=0.0, last=_Again(reason="no time is left to ask"))
         if start > now:
@@ -329,7 +331,9 @@ def _oversize(url: str, limit: int) -> NoReturn:
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = httpx.create_ssl_context()
+    # Beside the well-known authorities those of this machine, which may have one of a company.
+    context.load_default_certs()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is not None:
         try:

@@ -13,8 +13,6 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx.endorsements import limits
 from enarx.endorsements.references import (
@@ -30,12 +28,15 @@ from enarx.endorsements.sources import PCCS_ROOT_CRL_PATH
 from enarx.errors import ParseError
 from enarx.evidence.ecdsa import P256_SIZE
 from enarx.verifier import strictjson
+from enarx.verifier.crl import crl_der
 
 TCB_CHAIN: Final = "TCB-Info-Issuer-Chain"
 IDENTITY_CHAIN: Final = "SGX-Enclave-Identity-Issuer-Chain"
 PCK_CRL_CHAIN: Final = "SGX-PCK-CRL-Issuer-Chain"
 
 _BASE: Final = "certification/v4"
+_HEX_OF_SEQUENCE: Final = frozenset({b"3081", b"3082", b"3083"})
+"""How DER begins that is longer than 127 bytes, written in hex."""
 
 
 class _TcbReply(msgspec.Struct):
@@ -111,14 +112,12 @@ def read_list(body: bytes) -> bytes:
         ParseError: none of them.
     """
     text = body.strip()
-    try:
-        if text.startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_crl(text).public_bytes(Encoding.DER)
-        if text[:4].lower() in (b"3081", b"3082", b"3083"):
+    if text[:4].lower() in _HEX_OF_SEQUENCE:
+        try:
             return bytes.fromhex(text.decode("ascii"))
-    except ValueError as error:
-        raise ParseError(f"revocation list cannot be read: {error}", code="crl.form") from None
-    return body
+        except ValueError:
+            raise ParseError("revocation list is not hex to its end", code="crl.form") from None
+    return crl_der(text if text.startswith(b"-----BEGIN") else body)
 
 
 def _signed(body: bytes, kind: type[_TcbReply] | type[_IdentityReply]) -> tuple[bytes, bytes]:
