@@ -45,6 +45,8 @@ def describe(
 
 
 def _sgx(body: SgxReportBody) -> dict[str, Any]:
+    # Zeros without key separation and sharing (KSS), of which most enclaves know nothing.
+    config_id = {"config_id": body.config_id.hex()} if any(body.config_id) else {}
     return {
         "mrenclave": body.mr_enclave.hex(),
         "mrsigner": body.mr_signer.hex(),
@@ -53,7 +55,7 @@ def _sgx(body: SgxReportBody) -> dict[str, Any]:
         "attributes": body.attributes.hex(),
         "isv_prod_id": body.isv_prod_id,
         "isv_svn": body.isv_svn,
-        "config_id": body.config_id.hex(),
+        **config_id,
         "config_svn": body.config_svn,
         "isv_family_id": body.isv_family_id.hex(),
         "isv_ext_prod_id": body.isv_ext_prod_id.hex(),
