@@ -159,19 +159,24 @@ def load_policy(name: str) -> Policy:
 
 def load_endorsements(named: list[tuple[str, str]], *, evidence: bytes) -> Endorsements:
     """Endorsements from (role, path) pairs; role ``bundle`` is a bundle of either version."""
-    from enarx.endorsements import limits
-    from enarx.endorsements.bundle import load_bundle
     from enarx.verifier import endorsements_from
-    from enarx.verifier.bundle import roles_of
 
     roles: list[tuple[str, bytes]] = []
     for role, path in named:
         if role == "bundle":
-            data = _read(role, path, limits.BUNDLE)
-            roles.extend(roles_of(load_bundle(data, evidence=evidence)))
+            roles.extend(_bundled(path, evidence))
         else:
             roles.append((role, _read(role, path, MOST_INPUT)))
     return endorsements_from(roles)
+
+
+def _bundled(path: str, evidence: bytes) -> tuple[tuple[str, bytes], ...]:
+    """What a bundle holds for this evidence."""
+    from enarx.endorsements import limits
+    from enarx.endorsements.bundle import load_bundle
+    from enarx.verifier.bundle import roles_of
+
+    return roles_of(load_bundle(_read("bundle", path, limits.BUNDLE), evidence=evidence))
 
 
 def _write_bundle(path: str, endorsements: Endorsements) -> None:
