@@ -364,6 +364,13 @@ def test_missing_collateral_is_refused_where_it_is_required() -> None:
     assert intel(checks=(rule,), tcb_status=None).failure is Failure.COLLATERAL
 
 
+@pytest.mark.parametrize("name", ["genuine", "default", "development"])
+@pytest.mark.parametrize("status", ["OutOfDate", "Revoked", "TDRelaunchAdvised", "NoMatchingLevel"])
+def test_platform_that_is_behind_is_refused_by_every_builtin_policy(name: str, status: str) -> None:
+    verdict = intel(checks=Policy.builtin(name).checks, tcb_status=status)
+    assert Failure.TCB_STATUS in {link.failure for link in verdict.failed}
+
+
 def test_debug_that_is_not_stated_is_refused() -> None:
     assert intel(checks=(NoDebug(),), debug=None).failure is Failure.DEBUG
 

@@ -190,7 +190,7 @@ DEFAULT: Final = Policy(
 
 DEVELOPMENT: Final = Policy(
     name="development",
-    checks=_STRUCTURE,
+    checks=(*_STRUCTURE, TcbStatus(accepted=ACCEPTABLE_STATUSES)),
     contexts={RELEASE_SECRETS: (), MONITORING: ()},
     allow_simulated=True,
 )
