@@ -25,7 +25,8 @@ from enarx.verifier.crl import load_crl
 from enarx.verifier.dcap_chain import PckChain, Vouching, read_pck_chain, verify_p256, vouch
 from enarx.verifier.dcap_collateral import read_collateral
 from enarx.verifier.dcap_fields import describe
-from enarx.verifier.dcap_standing import FOREIGN, QUOTE_FORMAT, Standing, stand
+from enarx.verifier.dcap_links import FOREIGN, QUOTE_FORMAT
+from enarx.verifier.dcap_standing import Standing, stand
 from enarx.verifier.endorsements import DcapCollateral, Endorsements
 from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tdx_log import check_event_logs, refuse_event_logs

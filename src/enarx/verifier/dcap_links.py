@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from enarx.verifier.crl import RevocationList
-from enarx.verifier.trace import Claim, Failure, Link, Tier
+from enarx.verifier.trace import Claim, Failure, Link, Tier, Trace
 from enarx.verifier.x509 import Certificate
 
+QUOTE_FORMAT = "Intel SGX ECDSA Quote Library Reference, appendix A.4"
 PCS = "Intel PCS API v4"
 PCK_PROFILE = "Intel PCK Certificate and CRL Profile"
+FOREIGN = "do not trust the host that sent this"
 REFETCH = "fetch the collateral again (enarx endorsements fetch)"
 CLOCK = "check the clock of this machine; if it is right, do not trust this host"
 
@@ -64,6 +66,36 @@ class Window:
 
 Entry = Link | Window
 """A finished link, or one that waits for the time."""
+
+
+def make_link(
+    holds: bool,
+    name: str,
+    subject: str,
+    *,
+    failure: Failure,
+    claim: Claim = Claim.INSTANCE_IDENTITY,
+    expected: str,
+    found: str,
+    source: str,
+    remedy: str,
+    depth: int,
+) -> Link:
+    """One link by itself; arguments as for :meth:`enarx.verifier.trace.Trace.check`."""
+    trace = Trace()
+    trace.check(
+        holds,
+        name,
+        subject,
+        failure=failure,
+        claim=claim,
+        expected=expected,
+        found=found,
+        source=source,
+        remedy=remedy,
+        depth=depth,
+    )
+    return trace.links[0]
 
 
 def certificate_window(kind: str, certificate: Certificate, *, depth: int) -> Window:
