@@ -80,12 +80,12 @@ def test_first_line_on_simulated_silicon_says_that_it_protects_nothing() -> None
 
 
 def test_workload_is_called_protected_on_genuine_silicon_alone() -> None:
-    assert "✗ workload from host  NOT protected" in report(*GOOD).text()
+    assert "✗ workload from host    NOT protected" in report(*GOOD).text()
     genuine = report(*GOOD, simulated=False).text()
     assert "✓ workload from host" in genuine
     assert "SIMULATED" not in genuine.splitlines()[0]
     refused = report(*GOOD, link("sgx.debug", outcome=Tier.CONTRAINDICATED), simulated=False)
-    assert "✗ workload from host  NOT protected" in refused.text()
+    assert "✗ workload from host    NOT protected" in refused.text()
 
 
 def test_root_comes_first_and_links_of_one_thing_are_together() -> None:

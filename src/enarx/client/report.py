@@ -20,6 +20,9 @@ from enarx.wire.session import Ended, Exit, Killed, Trap
 
 if TYPE_CHECKING:
     from enarx.client.agent import Attestation
+    from enarx.client.appraisal import Asked
+
+    _Says = Callable[[Sequence[Link], Asked], str]
 
 LONGEST_VALUE: Final = 72
 """Characters of an expected or found value; the JSON form has all of it."""
@@ -50,26 +53,27 @@ class _Stage:
 
     label: str
     names: re.Pattern[str]
-    holds: Callable[[Sequence[Link]], str]
+    holds: _Says
+    """What to say of them when all of them hold."""
 
 
-def _says(text: str) -> Callable[[Sequence[Link]], str]:
-    return lambda _: text
+def _says(text: str) -> _Says:
+    return lambda _, __: text
 
 
-def _found(pattern: str, otherwise: str) -> Callable[[Sequence[Link]], str]:
+def _found(pattern: str, otherwise: str) -> _Says:
     """What the first link whose name fits has found."""
 
-    def find(links: Sequence[Link]) -> str:
+    def find(links: Sequence[Link], _: Asked) -> str:
         return next((_short(k.found) for k in links if re.search(pattern, k.name)), otherwise)
 
     return find
 
 
-def _digests(links: Sequence[Link]) -> str:
+def _digests(links: Sequence[Link], asked: Asked) -> str:
     found = {link.name.removeprefix("keep."): link.found[:_HEX_SHOWN] for link in links}
     both = [f"{name} {found[name]}" for name in ("payload", "runtime") if name in found]
-    return f"{', '.join(both)}: as computed here"
+    return f"{', '.join(both)}: as in {asked.expected.origin}"
 
 
 _STAGES: Final = tuple(
@@ -145,7 +149,7 @@ class Report:
         page = _Page(unicode=unicode, colour=colour)
         self._head(page)
         for stage, links in _by_stage(self.attestation.verdict.trace):
-            page.stage(stage, links)
+            page.stage(stage, links, asked=self.attestation.asked)
         for line in self.attestation.differences:
             page.detail(line)
         self._sent(page)
@@ -266,15 +270,15 @@ class _Page:
         if not self._unicode:
             sign = {"✓": "[ok]", "!": "[!!]", "✗": "[NO]"}[sign]
         mark = paint(sign, colour, on=self._colour)
-        self._lines.append(f"  {mark} {label:<18}  {printable(text)}")
+        self._lines.append(f"  {mark} {label:<20}  {printable(text)}")
 
     def detail(self, text: str) -> None:
         self._lines.append(f"      {printable(text)}")
 
-    def stage(self, stage: _Stage, links: Sequence[Link]) -> None:
+    def stage(self, stage: _Stage, links: Sequence[Link], *, asked: Asked) -> None:
         bad = [link for link in links if not link.ok]
         if not bad:
-            self.row(stage.label, stage.holds(links), good=True)
+            self.row(stage.label, stage.holds(links, asked), good=True)
             return
         warning = all(link.outcome is Tier.WARNING for link in bad)
         self.row(
