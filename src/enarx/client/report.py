@@ -192,12 +192,9 @@ class Report:
         missing = [what for names, what in SANDBOX_LEVELS if not set(names) & set(levels)]
         page.line("What is protected from whom", "bold")
         if affirmed:
-            page.row(
-                "host from workload",
-                "WebAssembly, and a process with what is named below",
-                good=True,
-            )
-            page.row("from each other", "every workload has a Keep of its own", good=True)
+            walls = "WebAssembly, in a process with the sandbox below"
+            page.row("host from workload", walls, good=True)
+            page.row("workload from others", "every workload has a Keep of its own", good=True)
         owner = (
             "memory is encrypted and the silicon vouches for the code: it cannot look inside"
             if real
