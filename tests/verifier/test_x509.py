@@ -19,6 +19,7 @@ from enarx.evidence import der
 from enarx.verifier.crl import load_crl
 from enarx.verifier.endorsements import MAX_CERTIFICATE_BYTES, MAX_CRL_BYTES
 from enarx.verifier.x509 import (
+    MAX_NAMESAKES,
     MAX_PATH,
     build_path,
     load_certificate,
@@ -107,6 +108,14 @@ def test_circle_of_authorities_ends() -> None:
     one = Made("one", "two", "two", "one", authority=True)
     two = Made("two", "one", "one", "two", authority=True)
     assert not path(replace(LEAF, issuer="one", signer="one"), one, two).complete  # type: ignore[attr-defined]
+
+
+def test_namesakes_are_not_tried_for_ever() -> None:
+    few = [replace(MIDDLE, key=f"other{number}") for number in range(MAX_NAMESAKES - 1)]
+    assert path(LEAF, *few, MIDDLE, ROOT).complete  # type: ignore[attr-defined]
+    many = [*few, replace(MIDDLE, key="one more")]
+    found = path(LEAF, *many, MIDDLE, ROOT)
+    assert not found.complete  # type: ignore[attr-defined]
 
 
 def build(

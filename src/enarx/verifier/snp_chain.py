@@ -168,15 +168,15 @@ def reported_components(report: Report, leaf: Leaf | None) -> dict[str, int]:
 def chain_of(leaf: Leaf, pool: Pool, cache: Cache) -> Chain:
     """Build and check the chain over a leaf."""
     key = ("snp.chain", pool.key, leaf.certificate.der)
-    return cache.get_or_make(key, lambda: _build(leaf, pool))
+    return cache.get_or_make(key, lambda: _build(leaf, pool, x509.Memo(cache)))
 
 
-def _build(leaf: Leaf, pool: Pool) -> Chain:
-    path = x509.build_path(leaf.certificate, pool.authorities)
+def _build(leaf: Leaf, pool: Pool, memo: x509.Memo) -> Chain:
+    path = x509.build_path(leaf.certificate, pool.authorities, signed=memo.signed_by)
     trace = Trace()
     root = _check_root(path, trace)
     _check_path(leaf, path, root, trace)
-    _check_supplied(pool, path, trace)
+    _check_supplied(pool, path, memo, trace)
     crls = _check_lists(pool, path, trace)
     key = leaf.certificate.public_key
     p384 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP384R1)
@@ -284,7 +284,7 @@ def _intermediate_name(product: Product, kind: str) -> str:
     return f"SEV-VLEK-{product}" if kind == "vlek" else f"SEV-{product}"
 
 
-def _check_supplied(pool: Pool, path: x509.Path, trace: Trace) -> None:
+def _check_supplied(pool: Pool, path: x509.Path, memo: x509.Memo, trace: Trace) -> None:
     """Nothing that was supplied is damaged or foreign, whether the chain needs it or not.
 
     A certificate that only happens not to be needed today is no reason to pass over that
@@ -297,7 +297,7 @@ def _check_supplied(pool: Pool, path: x509.Path, trace: Trace) -> None:
     for one in everything:
         if one.der in used:
             continue
-        end = x509.build_path(one, pool.authorities).root
+        end = x509.build_path(one, pool.authorities, signed=memo.signed_by).root
         if end is None or end.spki_sha256 not in (own_root, *roots.PINNED_ROOTS):
             name = one.common_name or "a certificate without common name"
             problems.append(f"{name} does not lead to a vendor's root")

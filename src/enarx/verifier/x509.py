@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 MAX_PATH: Final = 6
 """Vendor chains have three certificates, AWS's five."""
 
+MAX_NAMESAKES: Final = 4
+"""Authorities of one name that are tried: vendors have renewed theirs once or twice, and every
+one that is tried costs a signature check."""
+
 _DER_SEQUENCE: Final = b"\x30"
 
 _KNOWN_CRITICAL: Final = frozenset(
@@ -50,6 +54,8 @@ _KNOWN_CRITICAL: Final = frozenset(
         x509.BasicConstraints.oid,
         x509.KeyUsage.oid,
         x509.ExtendedKeyUsage.oid,
+        # Certificates of TPMs have no subject and name the TPM here, which identifies nothing.
+        x509.SubjectAlternativeName.oid,
     }
 )
 _PEM: Final = re.compile(
@@ -276,6 +282,8 @@ def build_path(
         candidates = [one for one in pool if one.subject == current.issuer]
         if not candidates:
             return _broken(path, f"no certificate of {current.issuer_common_name or 'its issuer'}")
+        if len({one.der for one in candidates}) > MAX_NAMESAKES:
+            return _broken(path, f"more than {MAX_NAMESAKES} certificates of one authority's name")
         problem = ""
         for issuer in candidates:
             problem = _issuing_problem(current, issuer, signed, below=len(path) - 1)
