@@ -12,9 +12,11 @@ from tests.endorsements import vendors as v
 
 from enarx.endorsements import bundle
 from enarx.endorsements.cache import Cache
-from enarx.endorsements.collector import Collection, Collector, State
-from enarx.endorsements.fetcher import Fetcher, Patience
+from enarx.endorsements.collector import Collector
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.found import Collection, State
 from enarx.endorsements.needs import needs_of
+from enarx.endorsements.patience import Patience
 from enarx.endorsements.references import (
     AmdChain,
     AmdCrl,

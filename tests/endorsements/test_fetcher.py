@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from tests.endorsements import vendors as v
 
-from enarx.endorsements.fetcher import Fetcher, Patience
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.patience import Patience
 from enarx.errors import (
     EnarxError,
     HostError,

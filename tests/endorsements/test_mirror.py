@@ -15,10 +15,12 @@ import pytest
 from tests.endorsements import vendors as v
 
 from enarx.endorsements.cache import Cache
-from enarx.endorsements.collector import Collector, State
-from enarx.endorsements.fetcher import Fetcher, Patience
+from enarx.endorsements.collector import Collector
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.found import State
 from enarx.endorsements.mirror import Mirror, run_mirror
 from enarx.endorsements.needs import needs_of
+from enarx.endorsements.patience import Patience
 from enarx.endorsements.sources import configured_sources
 from enarx.errors import HostError, UsageError
 from enarx.wire.http import serve

@@ -24,9 +24,11 @@ from tests.verifier.snp_factory import AT, Snp
 from enarx.endorsements import bundle, pcs
 from enarx.endorsements.cache import Cache
 from enarx.endorsements.checks import check
-from enarx.endorsements.collector import Collector, State
-from enarx.endorsements.fetcher import Fetcher, Patience
+from enarx.endorsements.collector import Collector
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.found import State
 from enarx.endorsements.needs import needs_of, reference_of_leaf
+from enarx.endorsements.patience import Patience
 from enarx.endorsements.references import Item, PckCrl, QeIdentityOf, RootCrl, TcbInfoOf
 from enarx.endorsements.sources import configured_sources
 from enarx.errors import EnarxError

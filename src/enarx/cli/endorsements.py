@@ -280,7 +280,7 @@ def _vlek_items(paths: tuple[Path, ...]) -> list[Item]:
 
     items = []
     for path in paths:
-        der = load_certificates(_read(path, limits.CERTIFICATE))[0]
+        der = load_certificates(_read(path, limits.CHAIN))[0]
         items.append(Item(name=reference_of_leaf(der).name, body=der))
     return items
 

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from enarx.endorsements.bundle import endorsements_of, load_bundle, read_bundle, write_bundle
     from enarx.endorsements.cache import Cache
-    from enarx.endorsements.collector import Collection, Collector, Found, State
-    from enarx.endorsements.fetcher import Fetcher, Patience
+    from enarx.endorsements.collector import Collector
+    from enarx.endorsements.fetcher import Fetcher
+    from enarx.endorsements.found import Collection, Found, State
     from enarx.endorsements.needs import Needs, needs_of
+    from enarx.endorsements.patience import Patience
     from enarx.endorsements.references import Item
     from enarx.endorsements.setup import open_collector
     from enarx.endorsements.sources import Sources, configured_sources
@@ -45,8 +47,10 @@ __all__ = [
 _HOME = {
     **dict.fromkeys(("endorsements_of", "load_bundle", "read_bundle", "write_bundle"), "bundle"),
     "Cache": "cache",
-    **dict.fromkeys(("Collection", "Collector", "Found", "State"), "collector"),
-    **dict.fromkeys(("Fetcher", "Patience"), "fetcher"),
+    "Collector": "collector",
+    **dict.fromkeys(("Collection", "Found", "State"), "found"),
+    "Fetcher": "fetcher",
+    "Patience": "patience",
     **dict.fromkeys(("Needs", "needs_of"), "needs"),
     "Item": "references",
     "open_collector": "setup",

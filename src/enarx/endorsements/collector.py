@@ -10,26 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from enarx.endorsements import kds, limits, pcs
+from enarx.endorsements import asking, limits
 from enarx.endorsements.cache import Cache, Entry
 from enarx.endorsements.checks import Validity, check
-from enarx.endorsements.fetcher import Clock, Fetcher
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.found import Collection, Found, State
 from enarx.endorsements.needs import Needs
+from enarx.endorsements.patience import Clock
 from enarx.endorsements.references import (
     AmdChain,
     AmdCrl,
     Item,
     PckCrl,
-    QeIdentityOf,
     Reference,
     RootCrl,
-    TcbInfoOf,
     Vcek,
     Vlek,
 )
@@ -45,53 +44,6 @@ MAX_QUIET: Final = 10_000
 """Names of which that is remembered."""
 
 IMPORTED: Final = "import"
-
-
-class State(StrEnum):
-    """What became of one item."""
-
-    FRESH = "fresh"
-    STALE = "stale"
-    """There, genuine, and not in date."""
-    MISSING = "missing"
-    REVOKED = "revoked"
-    """There, and on a revocation list that is there as well."""
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One item, or why there is none.
-
-    Attributes:
-        name: what was asked for.
-        state: fresh, stale or missing.
-        item: the item; ``None`` when it is missing.
-        validity: when it may be used.
-        fetched: when it was fetched; aware, UTC.
-        problem: why it could not be fetched, also where an older one is good enough.
-    """
-
-    name: str
-    state: State
-    item: Item | None = None
-    validity: Validity | None = None
-    fetched: datetime | None = None
-    problem: EnarxError | None = None
-
-
-class Collection(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found for one piece of evidence; ``absent`` is what no service gives out."""
-
-    found: tuple[Found, ...]
-    absent: tuple[str, ...] = ()
-
-    @property
-    def items(self) -> tuple[Item, ...]:
-        """Everything that is there, fresh or stale."""
-        return tuple(one.item for one in self.found if one.item is not None)
-
-    def count(self, state: State) -> int:
-        """How many are in this state."""
-        return sum(one.state is state for one in self.found)
 
 
 class Collector:
@@ -153,7 +105,9 @@ class Collector:
                 return self._found(*kept, problem=error)
             return Found(name=reference.name, state=State.MISSING, problem=error)
         entry = Entry(
-            item=item, fetched=int(self._clock.now().timestamp()), source=self._source(reference)
+            item=item,
+            fetched=int(self._clock.now().timestamp()),
+            source=asking.source_of(reference, self._sources),
         )
         return self._found(entry, validity, problem=self._keep(entry))
 
@@ -250,50 +204,10 @@ class Collector:
             raise
 
     def _ask(self, fetcher: Fetcher, reference: Reference, deadline: float) -> Item:
-        address = self._address(reference)
-        match reference:
-            case Vcek():
-                reply = fetcher.get(address, limit=limits.CERTIFICATE, deadline=deadline)
-                return kds.read(reference, reply.body)
-            case AmdChain():
-                reply = fetcher.get(address, limit=limits.CHAIN, deadline=deadline)
-                return kds.read(reference, reply.body)
-            case AmdCrl():
-                reply = fetcher.get(address, limit=limits.REVOCATION_LIST, deadline=deadline)
-                return kds.read(reference, reply.body)
-            case TcbInfoOf() | QeIdentityOf():
-                reply = fetcher.get(address, limit=limits.DOCUMENT, deadline=deadline)
-                return pcs.read(reference, reply.body, reply.headers)
-            case PckCrl():
-                # A PCCS sends hex, which is twice as long.
-                reply = fetcher.get(address, limit=2 * limits.REVOCATION_LIST, deadline=deadline)
-                return pcs.read(reference, reply.body, reply.headers)
-            case RootCrl():
-                root = self._intel_root(deadline)
-                reply = fetcher.get(address, limit=limits.REVOCATION_LIST, deadline=deadline)
-                return Item(name=reference.name, body=pcs.read_list(reply.body), chain=root)
-            case Vlek():
-                raise RefusedError(
-                    f"{reference.name} is given out by no service",
-                    hint="the cloud provider passes it along with the evidence",
-                    code="endorsements.vlek",
-                )
-            case _:
-                assert_never(reference)
-
-    def _address(self, reference: Reference) -> str:
-        match reference:
-            case Vcek() | AmdChain() | AmdCrl():
-                return self._sources.kds + kds.path_of(reference)
-            case TcbInfoOf() | QeIdentityOf() | PckCrl():
-                return self._sources.pcs + pcs.path_of(reference)
-            case RootCrl():
-                return self._sources.root_crl
-            case _:
-                return ""
-
-    def _source(self, reference: Reference) -> str:
-        return self._address(reference).partition("?")[0]
+        if isinstance(reference, RootCrl):
+            chain = self._intel_root(deadline)
+            return asking.ask_for_root_crl(fetcher, self._sources, chain, deadline=deadline)
+        return asking.ask(fetcher, self._sources, reference, deadline=deadline)
 
     def _intel_root(self, deadline: float) -> bytes:
         """Intel's root certificate, PEM, out of a chain that ends in it."""

@@ -10,24 +10,22 @@ Sources: RFC 9110, sections 10.2.3 (Retry-After) and 15 (status codes).
 
 from __future__ import annotations
 
-import contextlib
 import random
-import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from enarx import __version__
-from enarx.endorsements import limits
+from enarx.endorsements.patience import Clock, Patience, SystemClock
 from enarx.endorsements.sources import is_loopback
+from enarx.endorsements.watchdog import Watchdog
 from enarx.errors import (
     HostError,
     LimitError,
@@ -42,52 +40,6 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NOT_THERE: Final = frozenset({404, 410})
 
 _random: Final = random.SystemRandom()
-
-
-class Clock(Protocol):
-    """Time as the fetcher needs it."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-
-    def now(self) -> datetime:
-        """The time of day, aware, UTC."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class SystemClock:
-    """The machine's clock."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        """The time of day, UTC."""
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to wait for what, in seconds; see :mod:`enarx.endorsements.limits`.
-
-    Attributes:
-        redirects: how many in a row are followed, on the same host; 0 for none.
-    """
-
-    total: float = limits.TOTAL_SECONDS
-    attempt: float = limits.ATTEMPT_SECONDS
-    connect: float = limits.CONNECT_SECONDS
-    first_wait: float = limits.FIRST_WAIT_SECONDS
-    longest_wait: float = limits.LONGEST_WAIT_SECONDS
-    spacing: float = limits.SPACING_SECONDS
-    redirects: int = limits.REDIRECTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +172,7 @@ class Fetcher:
         if left <= 0:
             return _Again(reason="no time is left to ask")
         try:
-            with _Watchdog(left) as watchdog:
+            with Watchdog(left) as watchdog:
                 return self._request(url, limit, watchdog, min(left, self.patience.connect))
         except httpx.TransportError as error:
             if watchdog.barked:
@@ -238,7 +190,7 @@ class Fetcher:
             raise UsageError(f"{_shown(url)} is not an address: {error}") from None
 
     def _request(
-        self, url: str, limit: int, watchdog: _Watchdog, wait: float
+        self, url: str, limit: int, watchdog: Watchdog, wait: float
     ) -> Reply | _Again | str:
         with self._client.stream(
             "GET", url, timeout=wait, extensions={"trace": watchdog.trace}
@@ -260,54 +212,6 @@ class Fetcher:
                 body=_bounded(url, response, limit),
                 headers={name.lower(): value for name, value in response.headers.items()},
             )
-
-
-class _Watchdog:
-    """Ends whatever one request waits for when its time is over, be it the slowest of headers.
-
-    Time-outs of a client bound each wait for a few bytes, and a server that sends one byte at a
-    time restarts them. This holds the connection's descriptor and shuts it down.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.barked = False
-        self._held: list[socket.socket] = []
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._bark)
-        self._timer.daemon = True
-
-    def __enter__(self) -> _Watchdog:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        with self._lock:
-            for held in self._held:
-                held.close()
-            self._held.clear()
-
-    def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Told by the HTTP client what happens; takes hold of the connection when it is made."""
-        if event != "connection.connect_tcp.complete":
-            return
-        connected = info["return_value"].get_extra_info("socket")
-        with self._lock:
-            # A duplicate: TLS takes the original apart, shutting this down still works.
-            self._held.append(connected.dup())
-            barked = self.barked
-        if barked:
-            self._shut_down()
-
-    def _bark(self) -> None:
-        self.barked = True
-        self._shut_down()
-
-    def _shut_down(self) -> None:
-        with self._lock:
-            for held in self._held:
-                with contextlib.suppress(OSError):
-                    held.shutdown(socket.SHUT_RDWR)
 
 
 def _bounded(url: str, response: httpx.Response, limit: int) -> bytes:

@@ -63,11 +63,6 @@ def reference_of(path: str, query: Mapping[str, str]) -> Reference | None:
         return None
 
 
-def read(reference: Vcek | AmdChain | AmdCrl, body: bytes) -> Item:
-    """An answer as an item, not verified."""
-    return Item(name=reference.name, body=body)
-
-
 def media_type(item: Item) -> str:
     """How the service labels this."""
     reference = item.reference

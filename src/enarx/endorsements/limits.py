@@ -10,10 +10,8 @@ from typing import Final
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-CERTIFICATE: Final = 64 * KIB
-"""One certificate; AMD's have 1.4 KB."""
 CHAIN: Final = 64 * KIB
-"""A chain in PEM; AMD's have 5 KB, Intel's 2 KB."""
+"""A certificate, or a chain in PEM; AMD's chains have 5 KB, Intel's 2 KB."""
 REVOCATION_LIST: Final = 2 * MIB
 """A revocation list; Intel's largest has 100 KB."""
 DOCUMENT: Final = 1 * MIB

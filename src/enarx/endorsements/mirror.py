@@ -16,7 +16,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from enarx.endorsements import kds, pcs
-from enarx.endorsements.collector import QUIET_SECONDS, Collector, Found, State
+from enarx.endorsements.collector import QUIET_SECONDS, Collector
+from enarx.endorsements.found import Found, State
 from enarx.endorsements.references import AmdChain, AmdCrl, Reference, Vcek
 from enarx.endorsements.sources import INTEL_ROOT_CRL, PCCS_ROOT_CRL_PATH, is_loopback
 from enarx.errors import EnarxError, HostError, RefusedError, UsageError

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from enarx.endorsements.cache import Cache, default_directory
 from enarx.endorsements.collector import Collector
-from enarx.endorsements.fetcher import Clock, Fetcher, Patience, SystemClock
+from enarx.endorsements.fetcher import Fetcher
+from enarx.endorsements.patience import Clock, Patience, SystemClock
 from enarx.endorsements.sources import Sources, configured_sources
 
 
