@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from enarx.errors import EnarxError, HostError, KeepLostError
 from enarx.host import limits, loaders, packets
+from enarx.host.order import LOADER_SOCKET
 from enarx.host.process import Process
 from enarx.wire.codec import pack, unpack
 
@@ -28,6 +29,10 @@ class Launcher(Protocol):
 
     async def close(self) -> None:
         """End the launcher. Loaders go on."""
+
+
+_ATTEMPTS = 2
+"""A fork server may have died; a second one that dies as well is no accident."""
 
 
 class SupervisedLauncher:
@@ -89,35 +94,52 @@ class SupervisedLauncher:
                 await packets.send(self._channel, pack(loaders.Guard()), [descriptor])
 
     async def launch(self, kuuid: bytes, directory: Path) -> Process:
-        """Fork a loader."""
-        await self.start()
+        """Fork a loader. A fork server that died since the last one is started again."""
+        for _ in range(_ATTEMPTS):
+            await self.start()
+            try:
+                async with asyncio.timeout(limits.LAUNCH_SECONDS):
+                    return await self._fork(kuuid, directory)
+            except KeepLostError:
+                await self._await_end_of_server()
+                (directory / LOADER_SOCKET).unlink(missing_ok=True)
+            except TimeoutError:
+                break
+        raise HostError(
+            "the fork server does not start loaders",
+            hint="Try again; the host's log may tell why.",
+            code="host.launcher",
+        )
+
+    async def _fork(self, kuuid: bytes, directory: Path) -> Process:
+        """One attempt. KeepLostError where the fork server is gone."""
         channel = self._channel
         if channel is None:
-            raise HostError("the fork server is gone", code="host.launcher")
+            raise KeepLostError("there is no fork server", code="peer.gone")
         loop = asyncio.get_running_loop()
         started: asyncio.Future[Process] = loop.create_future()
         listening: asyncio.Future[None] = loop.create_future()
         self._started[kuuid], self._listening[kuuid] = started, listening
         try:
-            async with asyncio.timeout(limits.LAUNCH_SECONDS):
-                request = loaders.StartLoader(kuuid=kuuid, directory=str(directory))
-                await packets.send(channel, pack(request))
-                process = await started
-                process.on_end(lambda: _fail(listening, _died()))
-                await listening
-        except BaseException as error:
+            request = loaders.StartLoader(kuuid=kuuid, directory=str(directory))
+            await packets.send(channel, pack(request))
+            process = await started
+            process.on_end(lambda: _fail(listening, _died()))
+            await listening
+        except BaseException:
             if started.done() and not started.cancelled() and not started.exception():
                 started.result().kill()
-            if not isinstance(error, TimeoutError | KeepLostError):
-                raise
-            raise HostError(
-                "the fork server did not start a loader",
-                hint="Try again: the host starts another fork server.",
-                code="host.launcher",
-            ) from None
+            raise
         finally:
             del self._started[kuuid], self._listening[kuuid]
         return process
+
+    async def _await_end_of_server(self) -> None:
+        """What it still said is read, and its end is known, before another is started."""
+        if self._reader is not None:
+            _, pending = await asyncio.wait({self._reader}, timeout=limits.CONTROL_SECONDS)
+            for reader in pending:
+                reader.cancel()
 
     async def _read(self, channel: socket.socket) -> None:
         """Hand what comes from the fork server to who waits for it, until it is gone."""

@@ -34,6 +34,11 @@ SILICON_SECONDS: Final = 60.0
 """Any answer of the silicon; it is started meanwhile where it was not running."""
 CONTROL_SECONDS: Final = 5.0
 """An answer of a loader that needs no work."""
+SILICON_START_SECONDS: Final = 15.0
+"""How long a loader waits for a silicon that is being started; it takes one, or ten on a busy
+machine."""
+SILICON_POLL: Final = 0.05
+"""How often it looks."""
 HALT_SECONDS: Final = 2.0
 """How long a Keep may take to end in good order before it is killed."""
 FAREWELL_SECONDS: Final = 0.2

@@ -19,12 +19,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from enarx.errors import EnarxError, KeepLostError, RefusedError, UsageError
+from enarx.errors import EnarxError, HostError, KeepLostError, RefusedError, UsageError
 from enarx.host import cgroup, limits, order, require_linux
 from enarx.host.chip import Chip
 from enarx.host.keepprocess import KeepProcess
@@ -119,7 +120,7 @@ class Loader:
 
     async def _make_keep(self) -> bytes:
         try:
-            with contextlib.closing(Chip.connect(Path(self._order.silicon))) as chip:
+            with contextlib.closing(await self._find_silicon()) as chip:
                 keep, answer = await self._launch(chip)
         except EnarxError as error:
             self._end(State.ERROR, f"the Keep could not be made: {error.message}")
@@ -133,6 +134,17 @@ class Loader:
         self._watchers.append(asyncio.create_task(self._follow(keep)))
         self._keep_changed()
         return pack(answer)
+
+    async def _find_silicon(self) -> Chip:
+        """The manager starts a silicon that died again: that is waited for."""
+        deadline = time.monotonic() + limits.SILICON_START_SECONDS
+        while True:
+            try:
+                return Chip.connect(Path(self._order.silicon))
+            except HostError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(limits.SILICON_POLL)
 
     async def _launch(self, chip: Chip) -> tuple[KeepProcess, AttestResponse]:
         """Steps 5 to 7. Nobody is told where the Keep listens before it is confined."""

@@ -7,7 +7,6 @@ then QEMU ends with an assertion. The trial machine has no devices and never run
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -57,10 +56,9 @@ async def _trouble(qemu: str) -> str:
     except TimeoutError:
         return f"KVM did not make a machine within {TRIAL_SECONDS:g} s"
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.wait()
-    if process.returncode:
+    if process.status:
         lines = error.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
         return f"KVM makes no machine here: {lines[0][:200]}"
     return ""

@@ -24,29 +24,29 @@ _SANDBOX: Final = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourceco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Where one machine's files and sockets are."""
+    """Where one machine's files and sockets are. Names are short: a socket's path has 107 bytes."""
 
     directory: Path
 
     @property
     def variables(self) -> Path:
         """Its copy of the firmware's variables."""
-        return self.directory / "variables.fd"
+        return self.directory / "vars"
 
     @property
     def tpm(self) -> Path:
         """Socket of its TPM."""
-        return self.directory / "tpm.sock"
+        return self.directory / "tpm"
 
     @property
     def control(self) -> Path:
         """Socket where the loader waits for the control port."""
-        return self.directory / "control.sock"
+        return self.directory / "ctl"
 
     @property
     def monitor(self) -> Path:
         """Socket of QEMU's monitor."""
-        return self.directory / "monitor.sock"
+        return self.directory / "qmp"
 
     @property
     def console(self) -> Path:
@@ -61,7 +61,7 @@ def command(
     firmware = _escape(image.path(images.FIRMWARE))
     return [
         program,
-        "-machine", f"q35,accel={accelerator.name},smm=off,vmport=off,i8042=off,hpet=off",
+        "-machine", f"q35,accel={accelerator.name}",
         "-cpu", accelerator.cpu,
         "-smp", "1",
         "-m", str(memory),

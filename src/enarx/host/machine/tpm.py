@@ -15,6 +15,7 @@ from typing import Final
 
 from enarx.errors import HostError
 from enarx.host.machine import child
+from enarx.host.machine.child import Child
 
 PROGRAM, SETUP, CERTIFIER = "swtpm", "swtpm_setup", "swtpm_localca"
 SETUP_SECONDS: Final = 60.0
@@ -38,9 +39,7 @@ async def make(state: Path, *, authority: Path) -> None:
         authority.mkdir(mode=0o700, parents=True, exist_ok=True)
         configuration = _configure(authority)
     except OSError as error:
-        raise HostError(
-            f"cannot write {authority}: {error.strerror}", code="host.tpm"
-        ) from None
+        raise HostError(f"cannot write {authority}: {error.strerror}", code="host.tpm") from None
     await _run(
         [
             SETUP, "--tpm2", "--tpmstate", str(state), "--config", str(configuration),
@@ -50,7 +49,7 @@ async def make(state: Path, *, authority: Path) -> None:
     )  # fmt: skip
 
 
-async def start(state: Path, socket: Path, log: Path) -> asyncio.subprocess.Process:
+async def start(state: Path, socket: Path, log: Path) -> Child:
     """Start the TPM; it ends when QEMU hangs up. Raises HostError."""
     process = await child.start(
         [
@@ -62,12 +61,11 @@ async def start(state: Path, socket: Path, log: Path) -> asyncio.subprocess.Proc
     try:
         async with asyncio.timeout(START_SECONDS):
             while not socket.exists():
-                if process.returncode is not None:
-                    raise _failed(f"{PROGRAM} ended (exit {process.returncode})", log)
+                if process.status is not None:
+                    raise _failed(f"{PROGRAM} ended (exit {process.status})", log)
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         raise _failed(f"{PROGRAM} did not listen within {START_SECONDS:g} s", log) from None
     return process
 
@@ -116,13 +114,12 @@ async def _run(command: Sequence[str]) -> None:
             f"{command[0]} took longer than {SETUP_SECONDS:g} s", code="host.tpm"
         ) from None
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        process.kill()
         await process.wait()
-    if process.returncode:
+    if process.status:
         lines = out.decode(errors="replace").strip().splitlines() or ["it gave no reason"]
         raise HostError(
-            f"{command[0]} made no TPM (exit {process.returncode}): {lines[-1][:300]}",
+            f"{command[0]} made no TPM (exit {process.status}): {lines[-1][:300]}",
             hint="Is the package swtpm-tools whole? `enarx platform info` tells more.",
             code="host.tpm",
         )
