@@ -43,6 +43,7 @@ FIXED_TPM: Final = 1 << 1
 FIXED_PARENT: Final = 1 << 4
 SENSITIVE_DATA_ORIGIN: Final = 1 << 5
 USER_WITH_AUTH: Final = 1 << 6
+NO_DA: Final = 1 << 10
 RESTRICTED: Final = 1 << 16
 DECRYPT: Final = 1 << 17
 SIGN: Final = 1 << 18
@@ -164,8 +165,12 @@ def _read_ecc(reader: Reader) -> ec.EllipticCurvePublicKey:
 
 
 def attestation_key_template() -> bytes:
-    """TPMT_PUBLIC to make our attestation key from: restricted, signs ECDSA P-256 SHA-256."""
-    attributes = ATTESTATION_KEY | USER_WITH_AUTH
+    """TPMT_PUBLIC to make our attestation key from: restricted, signs ECDSA P-256 SHA-256.
+
+    It has no password that could be guessed, so it stays out of the dictionary attack counter:
+    that goes up each time a machine is switched off hard, and locks such keys in the end.
+    """
+    attributes = ATTESTATION_KEY | USER_WITH_AUTH | NO_DA
     head = struct.pack(">HHIH", ALG_ECC, ALG_SHA256, attributes, 0)
     scheme = struct.pack(">HHH", ALG_NULL, ALG_ECDSA, ALG_SHA256)
     return head + scheme + struct.pack(">HH", CURVE_P256, ALG_NULL) + tpm2b(b"") + tpm2b(b"")
