@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,29 @@ def test_mistake_in_a_policy_file_names_its_place(
     policy = case.file("wrong.toml", b"version = 1\n[snp]\nvmpll = [0]\n")
     assert case.run("--policy", policy) == 125
     assert f"{policy}:3:1: snp.vmpll: unknown key" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--explain",), ("--json",)])
+def test_terminal_that_knows_only_ascii_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    case = Case(tmp_path, chip().with_report(chip_id=b"\x99" * 64))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert case.run(*more) == 3
+    sys.stdout.flush()
+    assert b"certificate belongs to the chip" in written.getvalue()
+
+
+def test_evidence_may_come_from_a_pipe(
+    case: Case, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stdin:
+        buffer = io.BytesIO(Path(case.report).read_bytes())
+
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    assert case.run(evidence="-") == 0
+    assert capsys.readouterr().out.startswith("affirming")
 
 
 def test_what_strangers_wrote_cannot_command_a_terminal() -> None:

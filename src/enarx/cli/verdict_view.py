@@ -107,14 +107,19 @@ def headline(verdict: Verdict) -> str:
     )
 
 
-def as_summary(verdict: Verdict) -> str:
-    """The headline, and what is wrong with it."""
+def as_summary(verdict: Verdict, *, unicode: bool) -> str:
+    """The headline, and what is wrong with it; plain ASCII unless ``unicode``."""
     lines = [headline(verdict)]
     for link in (*verdict.failed, *verdict.warnings):
         lines.append(f"  {_MARKS[link.outcome][1]}: {_sentence(link)}")
         if link.remedy:
             lines.append(f"        {link.remedy}")
-    return printable("\n".join(lines))
+    return _shown(lines, unicode=unicode)
+
+
+def _shown(lines: list[str], *, unicode: bool) -> str:
+    text = printable("\n".join(lines))
+    return text if unicode else text.replace("…", "...").encode("ascii", "replace").decode("ascii")
 
 
 def as_tree(verdict: Verdict, *, unicode: bool) -> str:
@@ -134,8 +139,7 @@ def as_tree(verdict: Verdict, *, unicode: bool) -> str:
         lines.append(f"{indent}{fork}{mark} {_sentence(link)}{source}{until}")
         if not link.ok and link.remedy:
             lines.append(f"{indent}   {'→' if unicode else '->'} {link.remedy}")
-    text = printable("\n".join(lines))
-    return text if unicode else text.encode("ascii", "replace").decode("ascii")
+    return _shown(lines, unicode=unicode)
 
 
 def _branch(depth: int, *, last: bool, unicode: bool) -> tuple[str, str]:

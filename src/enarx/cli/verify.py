@@ -126,7 +126,7 @@ def verify(
     elif explain:
         click.echo(verdict_view.as_tree(verdict, unicode=_can_draw()))
     else:
-        click.echo(verdict_view.as_summary(verdict))
+        click.echo(verdict_view.as_summary(verdict, unicode=_can_draw()))
     return _exit_code(verdict)
 
 
