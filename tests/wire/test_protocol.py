@@ -49,6 +49,8 @@ SAMPLES: tuple[Message, ...] = (
     attestation.AttestResponse(
         certificate=b"der", endorsements=(ENDORSEMENT,), address="unix:/k.sock"
     ),
+    attestation.ActivateRequest(nonce=D, credential=b"c", seed=b"s"),
+    attestation.ActivateResponse(proof=D),
     attestation.File(path="a", size=0, sha256=D),
     MANIFEST,
     attestation.Manifests(payload=MANIFEST, runtime=MANIFEST),
@@ -83,6 +85,8 @@ SAMPLES: tuple[Message, ...] = (
     silicon.GetReport(report_data=b"r" * 64),
     silicon.ReportReply(media_type="application/x", evidence=b"e"),
     loader.Boot(init_data=b"i", owner=b"der"),
+    loader.Activate(credential=b"c", seed=b"s"),
+    loader.Activated(proof=D),
     loader.Halt(),
     loader.Ready(certificate=b"der"),
     loader.Progress(state=manager.State.RUNNING, detail="x"),

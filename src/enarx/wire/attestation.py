@@ -65,6 +65,32 @@ class AttestResponse(Message, frozen=True, kw_only=True):
     """Where the Keep listens, as in `KeepStatus`."""
 
 
+Credential = Annotated[bytes, Meta(min_length=1, max_length=limits.CREDENTIAL)]
+
+
+class ActivateRequest(Message, frozen=True, kw_only=True):
+    """Steps 3 and 4 of a Keep with a TPM, a second time: do its two keys live in one TPM?
+
+    Asked after `AttestResponse`, whose evidence names the keys. Only a TPM that holds both gives
+    out the secret in the credential (TPM 2.0 Library, part 1, chapter 24).
+    """
+
+    version: Version = 1
+    nonce: Nonce
+    """The nonce of `CreateKeep`; the loader refuses another."""
+    credential: Credential
+    """Content of the TPM2B_ID_OBJECT."""
+    seed: Credential
+    """Content of the TPM2B_ENCRYPTED_SECRET."""
+
+
+class ActivateResponse(Message, frozen=True, kw_only=True):
+    """HMAC-SHA256 under the secret, over the quote in the Keep's evidence."""
+
+    version: Version = 1
+    proof: Digest
+
+
 class File(Message, frozen=True, kw_only=True):
     """One measured file."""
 

@@ -56,6 +56,8 @@ TEXT: Final = 8 * KIB
 """A sentence for a person in a problem or a status."""
 CERTIFICATE: Final = 64 * KIB
 """One DER certificate; the Keep's holds its evidence."""
+CREDENTIAL: Final = 1 * KIB
+"""A credential for a TPM, and likewise its encrypted seed: 512 bytes under a key of RSA 4096."""
 ENDORSEMENTS: Final = 32
 """Endorsements that go with one piece of evidence."""
 KEEPS: Final = 4096

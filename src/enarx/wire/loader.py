@@ -6,6 +6,8 @@ launch. Its end of file means that the other side is gone: the Keep ends itself 
     loader -> Keep: Boot              the Keep is under its limits before it is told to anybody
     Keep -> loader: Ready | BootFailed   certificate made, listening
     Keep -> loader: Progress          each time the state changes
+    loader -> Keep: Activate          where its silicon is a TPM: prove which one
+    Keep -> loader: Activated | BootFailed
     loader -> Keep: Halt              end in good order
 """
 
@@ -15,8 +17,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from enarx.wire.attestation import Credential
 from enarx.wire.codec import Message
-from enarx.wire.fields import Certificate, Text
+from enarx.wire.fields import Certificate, Digest, Text
 from enarx.wire.manager import State
 from enarx.wire.problem import Problem
 
@@ -51,5 +54,18 @@ class BootFailed(Message, frozen=True, kw_only=True, tag_field="kind", tag="fail
     problem: Problem
 
 
-ToKeep = Boot | Halt
-FromKeep = Ready | Progress | BootFailed
+class Activate(Message, frozen=True, kw_only=True, tag_field="kind", tag="activate"):
+    """What `ActivateRequest` asks; a Keep whose silicon is no TPM refuses it."""
+
+    credential: Credential
+    seed: Credential
+
+
+class Activated(Message, frozen=True, kw_only=True, tag_field="kind", tag="activated"):
+    """What `ActivateResponse` answers."""
+
+    proof: Digest
+
+
+ToKeep = Boot | Activate | Halt
+FromKeep = Ready | Progress | Activated | BootFailed
