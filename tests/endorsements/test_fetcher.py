@@ -170,8 +170,8 @@ class TestSlowAnswer:
         started = time.monotonic()
         with pytest.raises(UnreachableError):
             get(server, limit=1_000_000)
-        # Twice the patience: the machine may be busy. The faults themselves take three seconds.
-        assert time.monotonic() - started < 2 * REAL.total + 0.3
+        # The patience is under a second, the machine may be busy, the fault lasts far longer.
+        assert time.monotonic() - started < v.FAULT_SECONDS / 2
 
     def test_nobody_there_is_an_error(self) -> None:
         with Fetcher(patience=REAL) as fetcher, pytest.raises(UnreachableError):
@@ -241,10 +241,10 @@ class TestTls:
         context.load_cert_chain(*files)
         with v.running(tls=context) as server:
             server.pages["/x"] = v.Page(b"over TLS")
-            with Fetcher(patience=REAL) as fetcher, pytest.raises(HostError) as error:
+            patience = Patience(total=30)
+            with Fetcher(patience=patience) as fetcher, pytest.raises(HostError) as error:
                 fetcher.get(f"{server.url}/x", limit=10, deadline=fetcher.deadline())
             assert error.value.code == "endorsements.tls"
-            patience = Patience(total=10)
             with Fetcher(patience=patience, ca_file=str(files[0])) as fetcher:
                 reply = fetcher.get(f"{server.url}/x", limit=10, deadline=fetcher.deadline())
             assert reply.body == b"over TLS"
@@ -260,7 +260,7 @@ class TestTls:
                 pytest.raises(UnreachableError),
             ):
                 fetcher.get(f"{server.url}/x", limit=10, deadline=fetcher.deadline())
-            assert time.monotonic() - started < 2 * REAL.total + 0.3
+            assert time.monotonic() - started < v.FAULT_SECONDS / 2
 
 
 def test_those_who_give_up_take_no_turn_from_the_rest(

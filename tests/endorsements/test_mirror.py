@@ -94,7 +94,9 @@ def test_many_at_once_make_one_request(vendor: v.Vendors, tmp_path: Path) -> Non
 
     def work(url: str) -> list[int]:
         with ThreadPoolExecutor(16) as pool:
-            return list(pool.map(lambda _: httpx.get(url + path).status_code, range(48)))
+            return list(
+                pool.map(lambda _: httpx.get(url + path, timeout=30).status_code, range(48))
+            )
 
     statuses = with_mirror(collector(vendor.url, tmp_path, v.when(v.MILAN)), work)
     assert statuses == [200] * 48
@@ -108,7 +110,7 @@ def test_intel_libraries_find_the_root_list_where_they_look(
 
     def work(url: str) -> list[bytes]:
         paths = ("/sgx/certification/v4/rootcacrl", "/IntelSGXRootCA.der")
-        return [httpx.get(url + path).content for path in paths]
+        return [httpx.get(url + path, timeout=30).content for path in paths]
 
     first, second = with_mirror(collector(vendor.url, tmp_path, v.when(v.TDX)), work)
     assert first == second
@@ -136,7 +138,7 @@ def test_what_is_not_there_is_said_as_the_vendor_says_it(
 ) -> None:
     vendor.faults["/tdx/certification/v4/qe/identity"] = [v.status(503)]
     upstream = collector(vendor.url, tmp_path, v.when(v.MILAN))
-    reply = with_mirror(upstream, lambda url: httpx.get(url + path))
+    reply = with_mirror(upstream, lambda url: httpx.get(url + path, timeout=30))
     assert reply.status_code == status
     assert ("retry-after" in reply.headers) is (status == 503)
 
@@ -151,7 +153,7 @@ def test_stale_is_served_and_said(vendor: v.Vendors, tmp_path: Path) -> None:
     vendor.publish_snp(v.MILAN, "Milan")
     late = v.when(v.TDX)
     upstream = collector(vendor.url, tmp_path, late)
-    reply = with_mirror(upstream, lambda url: httpx.get(f"{url}/vcek/v1/Milan/crl"))
+    reply = with_mirror(upstream, lambda url: httpx.get(f"{url}/vcek/v1/Milan/crl", timeout=30))
     assert reply.status_code == 200
     assert "stale" in reply.headers["warning"]
 

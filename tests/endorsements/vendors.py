@@ -155,6 +155,9 @@ def running(*, tls: ssl.SSLContext | None = None) -> Iterator[Vendors]:
 
 # Faults.
 
+FAULT_SECONDS = 20.0
+"""How long slow ones last: far longer than any client in a test waits."""
+
 
 def send(handler: BaseHTTPRequestHandler, page: Page) -> None:
     """No fault: the page."""
@@ -196,7 +199,7 @@ def garbage(handler: BaseHTTPRequestHandler, _: Page) -> None:
 
 def hang(handler: BaseHTTPRequestHandler, _: Page) -> None:
     """Nothing, for longer than anybody waits."""
-    time.sleep(3)
+    time.sleep(FAULT_SECONDS)
     handler.close_connection = True
 
 
@@ -204,7 +207,7 @@ def drip_head(handler: BaseHTTPRequestHandler, _: Page) -> None:
     """A head that never ends, a byte at a time."""
     try:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        for _ in range(60):
+        for _ in range(int(FAULT_SECONDS * 20)):
             handler.wfile.write(b"a")
             handler.wfile.flush()
             time.sleep(0.05)
@@ -216,7 +219,7 @@ def drip_body(handler: BaseHTTPRequestHandler, _: Page) -> None:
     """A body that comes a byte at a time."""
     try:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        for _ in range(60):
+        for _ in range(int(FAULT_SECONDS * 20)):
             handler.wfile.write(b"a")
             handler.wfile.flush()
             time.sleep(0.05)
