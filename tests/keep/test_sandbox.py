@@ -28,7 +28,7 @@ apploader.main = probe.main
 _DROP_ROOT = f"""
 import os
 from enarx.keep import apploader
-apploader._warm_identity(); apploader.asyncio.run(apploader.asyncio.sleep(0))
+apploader.import_all()
 if os.geteuid() == 0:
     from enarx.keep.sandbox import libc
     os.setgroups([]); os.setresgid(*[{_NOBODY}] * 3); os.setresuid(*[{_NOBODY}] * 3)

@@ -26,7 +26,7 @@ from enarx.errors import EnarxError, HostError, KeepLostError, ProtocolError, Re
 from enarx.evidence import cmw
 from enarx.keep import attester
 from enarx.keep.identity import Identity
-from enarx.keep.sandbox import Levels, confine, namespaces, root, seccomp
+from enarx.keep.sandbox import Levels, confine, root, seccomp
 from enarx.keep.session import Session
 from enarx.keep.workload import WorkloadProcess
 from enarx.wire import limits, problem
@@ -173,16 +173,21 @@ class _Keep:
         session.end(State.ERROR, attester.gone().message)
 
 
-def warm_up() -> None:
-    """Do once, in the zygote, what each Keep would do for the first time and then again.
-
-    Much is imported, looked up or set up at its first use: a Keep has no files to import
-    from, and what it sets up it pays for in time and in memory of its own. The identity made
-    here is thrown away; its evidence is empty.
-    """
+def import_all() -> None:
+    """Import in the zygote what is imported at its first use: a Keep has no files to do it."""
     _warm_identity()
     asyncio.run(asyncio.sleep(0))
-    own_files = _own_root()
+
+
+def warm_up(own_files: str | None) -> None:
+    """Do in the zygote what each Keep would do for the first time.
+
+    What is looked up or set up at its first use, a Keep pays for in time and in memory of
+    its own. The identity made here is thrown away; its evidence is empty.
+
+    Args:
+        own_files: a directory in memory, None where there is none.
+    """
     for _ in range(WARM_ROUNDS):
         identity = _warm_identity()
         with contextlib.suppress(OSError):
@@ -215,16 +220,6 @@ async def _serve_nobody(context: ssl.SSLContext) -> None:
 
 async def _refuse(_: Request) -> Response:
     raise RefusedError("nobody is served here", code="keep.not-owner")
-
-
-def _own_root() -> str | None:
-    """Give the zygote an empty root, too, where it may; its place for files."""
-    try:
-        namespaces.leave_mounts()
-        root.enter(uid=os.geteuid(), gid=os.getegid())
-    except OSError:
-        return None
-    return root.RUN
 
 
 def _keep_only(descriptors: list[int]) -> list[int]:

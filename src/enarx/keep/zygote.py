@@ -2,9 +2,7 @@
 
 The silicon starts it out of the measured tree, with one end of a socket pair as descriptor
 3, and talks to it as `wire.zygote` says. It has one thread and makes no engine, since both
-do not survive a fork. A Keep is its grandchild: the process between enters the namespaces,
-of which the process namespace takes only children; the zygote, as subreaper, inherits the
-Keep and reaps it. When the silicon is gone, so is the zygote; the Keeps notice it by
+do not survive a fork. When the silicon is gone, so is the zygote; the Keeps notice it by
 themselves, each at its report channel.
 """
 
@@ -15,11 +13,10 @@ import gc
 import os
 import select
 import socket
-from typing import Any
 
 from enarx.errors import EnarxError, HostError
-from enarx.keep import apploader
-from enarx.keep.sandbox import Levels, leave_namespaces, libc
+from enarx.keep import apploader, sandbox
+from enarx.keep.sandbox import Levels, libc
 from enarx.wire import problem
 from enarx.wire.codec import Message, pack, unpack
 from enarx.wire.zygote import DESCRIPTOR, PACKET, Ended, Fork, Forked, ForkFailed, ZygoteReady
@@ -33,7 +30,8 @@ def main() -> None:
     """Serve forks until the silicon is gone. Raises HostError on another platform."""
     libc.require_platform()
     libc.prctl(_SET_CHILD_SUBREAPER, 1)
-    apploader.warm_up()
+    apploader.import_all()
+    apploader.warm_up(sandbox.prepare())
     # What is here now is shared by all Keeps; the collector must not touch it, which would
     # copy it page by page into each.
     gc.collect()
@@ -68,6 +66,7 @@ class _Zygote:
         if not packet:
             return False
         request = unpack(packet, Fork, limit=PACKET)
+        told: Forked | ForkFailed
         try:
             told = self._fork(request, descriptors)
         except EnarxError as error:
@@ -84,29 +83,26 @@ class _Zygote:
             self._say(told)
         return True
 
-    def _fork(self, request: Fork, descriptors: list[int]) -> Forked | ForkFailed:
-        """Make the Keep, by way of the process between, which tells how it went."""
+    def _fork(self, request: Fork, descriptors: list[int]) -> Forked:
+        """Make the Keep; in the Keep this never returns."""
         if len(descriptors) != KEEP_DESCRIPTORS:
             raise HostError(
                 f"a fork needs {KEEP_DESCRIPTORS} descriptors, {len(descriptors)} came",
                 code="keep.fork",
             )
-        reader, writer = os.pipe()
+        levels = Levels()
         try:
-            between = os.fork()
-            if between == 0:
-                _become_keep(request, descriptors, writer)
+            keep = sandbox.fork(levels)
         except OSError as error:
             raise HostError(f"cannot fork: {error.strerror}", code="keep.fork") from error
+        if keep:
+            return Forked(kuuid=request.kuuid, pid=keep)
+        status = os.EX_SOFTWARE
+        try:
+            os.setsid()
+            status = apploader.main(request, descriptors, levels)
         finally:
-            os.close(writer)
-        with open(reader, "rb", buffering=0) as pipe:
-            told = pipe.read(PACKET)
-        os.waitpid(between, 0)
-        if not told:
-            raise HostError("the Keep's process ended before it began", code="keep.fork")
-        answer: Forked | ForkFailed = unpack(told, _TOLD, limit=PACKET)
-        return answer
+            os._exit(status)
 
     def _reap(self) -> None:
         """Reap every child that has ended, and say so of those that were Keeps.
@@ -126,35 +122,3 @@ class _Zygote:
         # A silicon that went away is noticed by the next read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             socket.send_fds(self._silicon, [pack(message)], descriptors)
-
-
-_TOLD: Any = Forked | ForkFailed
-
-
-def _become_keep(request: Fork, descriptors: list[int], writer: int) -> None:
-    """In the process between: namespaces, then the fork that is the Keep. Never returns."""
-    status = os.EX_SOFTWARE
-    try:
-        levels = Levels()
-        try:
-            leave_namespaces(levels)
-            keep = os.fork()
-        except (EnarxError, OSError) as error:
-            refusal = (
-                error
-                if isinstance(error, EnarxError)
-                else HostError(f"cannot fork: {error.strerror}", code="keep.fork")
-            )
-            os.write(
-                writer,
-                pack(ForkFailed(kuuid=request.kuuid, problem=problem.from_error(refusal))),
-            )
-            return
-        if keep == 0:
-            os.setsid()
-            status = apploader.main(request, descriptors, levels)
-        else:
-            os.write(writer, pack(Forked(kuuid=request.kuuid, pid=keep)))
-            status = os.EX_OK
-    finally:
-        os._exit(status)

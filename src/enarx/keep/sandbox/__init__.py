@@ -1,12 +1,13 @@
 """The sandbox around a Keep: what protects the host, and other Keeps, from what runs inside.
 
-Levels, in the order in which a process enters them:
+Levels, in the order in which they are entered:
 
-1. `leave_namespaces`, in a process that then forks: mount-namespace, pid-namespace,
-   net-namespace, ipc-namespace, uts-namespace; user-namespace where the others need it.
-2. `confine`, in the fork, which is PID 1 of its own: empty-root, own-uid, no-capabilities,
+1. `prepare`, in the zygote: an empty root and no bounding set, which its Keeps inherit;
+   a user namespace where that is needed to make the others.
+2. `fork`: mount-namespace, pid-namespace, net-namespace, ipc-namespace, uts-namespace.
+3. `confine`, in the Keep, which is process 1 now: empty-root, own-uid, no-capabilities,
    no-new-privs, not-dumpable, resource limits, landlock, seccomp.
-3. `seccomp.enter` again, with less, in each of the Keep's two processes.
+4. `seccomp.enter` again, with less, in each of the Keep's two processes.
 
 A level that this machine does not give is left out and named with the reason; any other
 failure raises HostError, and there is no Keep then. Where it is cheap, a level is in force
@@ -15,6 +16,7 @@ only once its effect was seen from inside.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from collections.abc import Callable
 from enarx.errors import HostError
 from enarx.keep.sandbox import credentials, landlock, namespaces, rlimits, root, seccomp
 
+_PID_BYTES = 4
 _NOT_GIVEN = frozenset(
     {
         errno.EPERM,
@@ -67,26 +70,66 @@ class Levels:
             raise HostError(f"{name} was entered but has no effect", code="keep.sandbox")
 
 
-def leave_namespaces(levels: Levels) -> None:
-    """Level 1; the caller must fork now and go on with `confine` in the child."""
-    levels.enter(*namespaces.NAMES, by=namespaces.leave)
-    if namespaces.in_user_namespace():
-        levels.in_force.insert(0, "user-namespace")
+def prepare() -> str | None:
+    """Level 1; the place for files in memory that the zygote has then, None where it has none."""
+    for rules in (seccomp.KEEP, seccomp.APP_LOADER, seccomp.WORKLOAD):
+        seccomp.program(rules)
+    own_files = None
+    with contextlib.suppress(OSError):
+        # What is not given here is missed, and named, by each Keep.
+        namespaces.leave_mounts()
+        root.enter(uid=os.geteuid(), gid=os.getegid())
+        own_files = root.RUN
+    credentials.empty_bounding_set()
+    return own_files
+
+
+def fork(levels: Levels) -> int:
+    """Level 2, and the fork. Raises OSError.
+
+    A process namespace takes only children, so that the Keep is a grandchild. The zygote
+    inherits it from the process between, which ends at once.
+
+    Returns:
+        as os.fork: 0 in the Keep, its process id in the zygote.
+    """
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between:
+        os.close(writer)
+        keep = int.from_bytes(os.read(reader, _PID_BYTES), "little")
+        os.close(reader)
+        os.waitpid(between, 0)
+        if not keep:
+            raise ChildProcessError(errno.ECHILD, "it ended before the Keep began")
+        return keep
+    try:
+        levels.enter(*namespaces.ALL, by=namespaces.leave)
+        child = os.fork()
+    except (HostError, OSError):
+        os._exit(os.EX_OSERR)
+    if child:
+        os.write(writer, child.to_bytes(_PID_BYTES, "little"))
+        os._exit(os.EX_OK)
+    return 0
 
 
 def confine(levels: Levels, *, uid: int) -> None:
-    """Level 2, up to and with the first stage of seccomp.
+    """Level 3, up to and with the first stage of seccomp.
 
     Args:
-        levels: what `leave_namespaces` left; is added to.
+        levels: what `fork` left; is added to.
         uid: user id to take; 0 keeps the one there is.
     """
-    if "uts-namespace" in levels.in_force:
+    if namespaces.in_user_namespace():
+        levels.in_force.append("user-namespace")
+    own_mounts = "mount-namespace" in levels.in_force
+    if own_mounts:
         namespaces.name_host()
     seen = namespaces.visible()
     for name in namespaces.VISIBLE:
         levels.confirm(name, effect=name in seen)
-    if "mount-namespace" in levels.in_force:
+    if own_mounts:
         owner, group = uid or os.geteuid(), uid or os.getegid()
         levels.enter("empty-root", by=lambda: root.enter(uid=owner, gid=group))
     else:
@@ -103,7 +146,6 @@ def confine(levels: Levels, *, uid: int) -> None:
 
 
 def _take_credentials(levels: Levels, *, uid: int) -> None:
-    credentials.empty_bounding_set()
     if uid:
         levels.enter("own-uid", by=lambda: credentials.take_uid(uid))
     levels.enter("no-capabilities", by=credentials.drop_capabilities)

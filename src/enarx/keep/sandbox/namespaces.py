@@ -14,18 +14,16 @@ from enarx.keep.sandbox import libc
 _NEWNS, _NEWUTS, _NEWIPC = 0x00020000, 0x04000000, 0x08000000
 _NEWUSER, _NEWPID, _NEWNET = 0x10000000, 0x20000000, 0x40000000
 
-NAMES = {
+ALL = {
     "mount-namespace": _NEWNS,
     "pid-namespace": _NEWPID,
     "net-namespace": _NEWNET,
     "ipc-namespace": _NEWIPC,
     "uts-namespace": _NEWUTS,
 }
-"""What each namespace is called among the levels of the sandbox."""
-
-
+"""What each is called among the levels. The kernel gives all of them or none."""
 VISIBLE = ("pid-namespace", "net-namespace", "uts-namespace")
-"""Those whose effect can be seen from inside. The kernel gives all of `NAMES` or none."""
+"""Those whose effect can be seen from inside."""
 
 _HOST_NAME = "keep"
 _GET_USER_NAMESPACE = 0xFF09
@@ -33,26 +31,28 @@ _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 """PIDFD_GET_USER_NAMESPACE (linux/pidfd.h) and PROC_USER_INIT_INO (linux/proc_ns.h)."""
 
 
-def leave() -> None:
-    """Leave the host's namespaces; the next child of this process is PID 1 of its own.
+def leave_mounts() -> None:
+    """Leave the host's mounts.
 
-    Whoever may not do it as it is, gets a user namespace first in which it may. Raises
-    OSError where that is not to be had either, and then nothing has changed.
+    Whoever may not do it as it is, gets a user namespace first in which it may do this and
+    make the other namespaces, too. Raises OSError where that is not to be had either.
     """
-    flags = sum(NAMES.values())
     try:
-        libc.syscall(libc.UNSHARE, flags)
+        libc.syscall(libc.UNSHARE, _NEWNS)
     except PermissionError:
         uid, gid = os.geteuid(), os.getegid()
-        libc.syscall(libc.UNSHARE, _NEWUSER | flags)
+        libc.syscall(libc.UNSHARE, _NEWUSER | _NEWNS)
         _write("/proc/self/setgroups", b"deny")
         _write("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
         _write("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
 
 
-def leave_mounts() -> None:
-    """Leave the host's mounts only. Raises OSError."""
-    libc.syscall(libc.UNSHARE, _NEWNS)
+def leave() -> None:
+    """Leave all of `ALL`; of the process namespace, only the next child.
+
+    Raises OSError, and then nothing has changed.
+    """
+    libc.syscall(libc.UNSHARE, sum(ALL.values()))
 
 
 def in_user_namespace() -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import signal
 
@@ -179,19 +180,27 @@ KEEP = (
 )
 
 
-def enter(rules: tuple[Allow, ...]) -> None:
-    """Put all threads of this process under `rules`, for ever. Raises OSError."""
-    program = bpf.assemble(
+@functools.cache
+def program(rules: tuple[Allow, ...]) -> bytes:
+    """The filter for `rules`; made once, in the zygote."""
+    return bpf.assemble(
         rules,
         numbers=NUMBERS,
         errno=errno.EPERM,
         refused={"clone3": errno.ENOSYS, "openat2": errno.ENOSYS},
     )
 
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
-    described = Program(len(program) // 8, program)
+def enter(rules: tuple[Allow, ...]) -> None:
+    """Put all threads of this process under `rules`, for ever. Raises OSError."""
+    code = program(rules)
+    described = _Program(len(code) // 8, code)
     # With TSYNC, a positive result is the thread that could not be brought under it.
     if libc.syscall(libc.SECCOMP, _SET_MODE_FILTER, _TSYNC, ctypes.byref(described)):
         raise OSError(errno.EBUSY, "a thread has a seccomp filter of its own")
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog (linux/filter.h)."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
