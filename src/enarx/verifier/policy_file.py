@@ -46,7 +46,7 @@ FORMAT_VERSION: Final = 1
 MAX_DEPTH: Final = 8
 """Nesting of any and all: deeper is a mistake, or an attack on the reader."""
 
-TECHNOLOGIES: Final = ("snp", "sgx", "tdx")
+TECHNOLOGIES: Final = ("snp", "sgx", "tdx", "tpm", "ear")
 
 TCB_STATUSES: Final = (
     "UpToDate",

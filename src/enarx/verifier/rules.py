@@ -139,9 +139,9 @@ class ReportRequired(msgspec.Struct, frozen=True):
             failure=Failure.POLICY,
             claim=Claim.EXECUTABLES,
             expected="an attestation report",
-            found="a certificate only",
+            found="no report of the attester",
             source="RFC 9334, section 4.2",
-            remedy="pass the report; a certificate says nothing about what runs",
+            remedy="pass the attester's own evidence: nothing else says what runs",
         )
 
 
