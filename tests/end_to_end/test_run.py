@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
-from .command import enarx, example, last_json, on, start
+from .command import COMMAND, SECONDS, enarx, example, last_json, on, start
 
 TRAPS = {
     "panic": "unreachable",
@@ -252,3 +253,24 @@ def test_private_host_runs_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
 def _processes_below(directory: Path) -> list[str]:
     found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     return [line for line in found.stdout.splitlines() if f"{directory}/" in line]
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "output"),
+    [("<&-", 0, "Hello"), (">&-", 125, ""), ("2>&-", 0, "Hello"), ("<&- >&- 2>&-", 125, "")],
+)
+def test_closed_standard_streams(host: str, redirection: str, code: int, output: str) -> None:
+    """No socket of ours may take their place."""
+    command = " ".join(map(shlex.quote, [*COMMAND, "run", *on(host), str(example("hello"))]))
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {redirection}"], capture_output=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stdout.decode().startswith(output)
+    assert b"Traceback" not in done.stderr
+
+
+def test_errors_are_json_too_where_json_was_asked_for() -> None:
+    done = enarx("run", "--json", "none.wasm")
+    assert done.returncode == 125
+    assert last_json(done.stderr)["error"]["code"] == "module.missing"

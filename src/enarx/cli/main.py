@@ -83,6 +83,7 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The command `enarx`."""
+    _open_standard_streams()
     sys.exit(run_command(sys.argv[1:]))
 
 
@@ -90,7 +91,8 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command line and give its exit code; every error becomes its text on stderr."""
     try:
         code = _invoke(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed from the start
+            sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
         return EXIT_PIPE
@@ -125,6 +127,19 @@ def _complain(text: str) -> None:
         click.echo(printable(text), err=True)
     except OSError:
         return  # stderr is gone as well: the exit code still tells
+
+
+def _open_standard_streams() -> None:
+    """Fill descriptors 0 to 2 where they were closed: else a socket would get their number.
+
+    What is filled in reads as empty, and cannot be written.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDONLY)
 
 
 def _silence_stdout() -> None:

@@ -81,15 +81,23 @@ def run(
     """
     if quiet and as_json:
         raise UsageError("--quiet and --json exclude each other", code="usage.options")
-    prepared = prepare(
-        module, args, config=config, secrets=secrets, policy=policy, refs=refs, detach=False
-    )
     limits = make_limits(
         memory=memory, cpu_time=cpu_time, wall_time=wall_time, compile_time=compile_time
     )
-    with _open_stdin(stdin_file) as stdin:
-        job = _Job(prepared, host=host, backend=backend, limits=limits, stdin=stdin)
-        code = run_to_end(job.main())
+    try:
+        prepared = prepare(
+            module, args, config=config, secrets=secrets, policy=policy, refs=refs, detach=False
+        )
+        with _open_stdin(stdin_file) as stdin:
+            job = _Job(prepared, host=host, backend=backend, limits=limits, stdin=stdin)
+            code = run_to_end(job.main())
+    except EnarxError as error:
+        if not as_json:
+            raise
+        from enarx.client.report import Report
+
+        click.echo(Report.json_line(None, error=error), err=True)
+        return EXIT_REFUSED
     job.tell(quiet=quiet, as_json=as_json)
     return code
 
@@ -106,7 +114,6 @@ class _Job:
         self._attestation: Attestation | None = None
         self._ended: Ended | None = None
         self._error: EnarxError | None = None
-        self._pipe_closed = False
         self._seconds = 0.0
 
     async def main(self) -> int:
@@ -127,7 +134,6 @@ class _Job:
         except EnarxError as error:
             self._error = error
         except BrokenPipeError:
-            self._pipe_closed = True
             return EXIT_PIPE
         return EXIT_REFUSED
 
@@ -149,11 +155,13 @@ class _Job:
         return read_descriptor(self._stdin) if "stdin" in self._prepared.files else None
 
     def tell(self, *, quiet: bool, as_json: bool) -> None:
-        """The report and the error, on stderr."""
+        """The report and the error, on stderr; nothing after a signal or a closed pipe."""
+        if self._ended is None and self._error is None:
+            return
         from enarx.client.report import Report
 
         report = None
-        if self._attestation is not None and not self._pipe_closed:
+        if self._attestation is not None:
             report = Report.of(self._attestation, ended=self._ended, seconds=self._seconds)
         with contextlib.suppress(OSError):
             if as_json:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import AsyncIterator
 from typing import Final
@@ -23,6 +24,7 @@ _AHEAD: Final = 2
 
 async def read_descriptor(descriptor: int) -> AsyncIterator[bytes]:
     """Pieces of what can be read, until its end. Raises OSError."""
+    _untranslated(descriptor)
     loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[bytes | OSError] = asyncio.Queue()
     permits = threading.Semaphore(_AHEAD)
@@ -55,6 +57,7 @@ class Output:
     """One descriptor to write to; each write waits until the one before is through."""
 
     def __init__(self, descriptor: int) -> None:
+        _untranslated(descriptor)
         self._descriptor = descriptor
         self._jobs: queue.SimpleQueue[tuple[bytes, asyncio.Future[None]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -82,6 +85,14 @@ class Output:
                 error = caught
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 done.get_loop().call_soon_threadsafe(_settle, done, error)
+
+
+def _untranslated(descriptor: int) -> None:
+    """Windows would change line ends on the way, and end input at Ctrl-Z."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(descriptor, os.O_BINARY)
 
 
 def _settle(done: asyncio.Future[None], error: OSError | None) -> None:
