@@ -17,7 +17,8 @@ from .rig import children
 BOOT_SECONDS = 60.0
 """systemd is ready in 3 s on a quiet machine."""
 _CGROUPS = Path("/sys/fs/cgroup")
-_NAME = "enarx-test-systemd"
+_NAME = "enarx-test-systemd-"
+"""With the pid of the test process behind it: several may run at a time."""
 _JOIN = """
 for tree in /sys/fs/cgroup/*/; do
     mkdir -p "$tree/entered" && echo $$ > "$tree/entered/cgroup.procs"
@@ -72,13 +73,14 @@ class Machine:
 @contextlib.contextmanager
 def machine() -> Iterator[Machine]:
     """Start one, and take it away again with all that ran in it."""
-    _remove_groups()
+    _remove_groups(*_abandoned())
+    name = f"{_NAME}{os.getpid()}"
     shared = Path(tempfile.mkdtemp(prefix="esysd", dir="/tmp"))
     script = Path(__file__).with_name("systemd_machine.sh")
     with (shared / "script.log").open("wb") as log:
         # It must not outlive these tests, even when they are killed.
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "bash", str(script), _NAME, str(shared)],
+            ["setpriv", "--pdeathsig", "KILL", "bash", str(script), name, str(shared)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -89,7 +91,7 @@ def machine() -> Iterator[Machine]:
                 os.kill(pid, signal.SIGKILL)
         process.kill()
         process.wait()
-        _remove_groups()
+        _remove_groups(name)
         shutil.rmtree(shared, ignore_errors=True)
 
 
@@ -114,11 +116,17 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _remove_groups() -> None:
+def _abandoned() -> set[str]:
+    """What test processes left that were killed."""
+    names = {path.name for path in _CGROUPS.glob(f"*/{_NAME}*")}
+    return {name for name in names if not Path("/proc", name.removeprefix(_NAME)).exists()}
+
+
+def _remove_groups(*names: str) -> None:
     """Control groups outlive what was in them; the innermost go first."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        left = [root for root in _CGROUPS.glob(f"*/{_NAME}") if root.is_dir()]
+        left = [root for name in names for root in _CGROUPS.glob(f"*/{name}")]
         if not left:
             return
         for root in left:

@@ -152,9 +152,7 @@ class Loader:
         # 5.
         self._keep = keep = await KeepProcess.launch(self._order, self._directory, chip)
         keep.process.on_end(self._keep_gone)
-        silicon = chip.process()
-        silicon.on_end(self._silicon_gone)
-        silicon.close()
+        chip.process().on_end(self._silicon_gone)
         confined = asyncio.create_task(
             asyncio.to_thread(keep.confine, self._order, self._directory, unit=self._unit)
         )

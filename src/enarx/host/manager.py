@@ -20,6 +20,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -280,6 +281,9 @@ def run(options: Options, ready: Callable[[HostStatus], None]) -> None:
         format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.INFO
     )
     logging.raiseExceptions = False
+    # A pidfd for each Keep and a connection or two: the usual soft limit of 1024 is too small.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.run(serve(options, ready))
 
 

@@ -21,6 +21,8 @@ class Process:
     def __init__(self, *, pid: int, pidfd: int) -> None:
         self.pid = pid
         self._pidfd = pidfd
+        self._callbacks: list[Callable[[], None]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @classmethod
     def open(cls, pid: int) -> Process:
@@ -63,32 +65,37 @@ class Process:
 
     def on_end(self, callback: Callable[[], None]) -> None:
         """Call back, once, from the event loop, when it has ended."""
-        loop = asyncio.get_running_loop()
-        watched = os.dup(self._pidfd)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._pidfd, self._ended)
+        self._callbacks.append(callback)
 
-        def ended() -> None:
-            loop.remove_reader(watched)
-            os.close(watched)
+    def _ended(self) -> None:
+        callbacks = self._callbacks
+        self._stop_watching()
+        for callback in callbacks:
             callback()
 
-        loop.add_reader(watched, ended)
+    def _stop_watching(self) -> None:
+        self._callbacks = []
+        if self._loop is not None:
+            self._loop.remove_reader(self._pidfd)
+            self._loop = None
 
     async def wait(self, timeout: float) -> bool:
         """Wait until it has ended; False where it has not within `timeout` seconds."""
         if not self.alive():
             return True
         ended = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        watched = os.dup(self._pidfd)
-        loop.add_reader(watched, ended.set)
+        self.on_end(ended.set)
         try:
             async with asyncio.timeout(timeout):
                 await ended.wait()
         except TimeoutError:
             return False
         finally:
-            loop.remove_reader(watched)
-            os.close(watched)
+            with contextlib.suppress(ValueError):
+                self._callbacks.remove(ended.set)
         return True
 
     @contextlib.contextmanager
@@ -101,8 +108,9 @@ class Process:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of it; from now on it counts as ended."""
+        """Let go of it; from now on it counts as ended, and nobody is called back."""
         if self._pidfd >= 0:
+            self._stop_watching()
             os.close(self._pidfd)
             self._pidfd = -1
 
