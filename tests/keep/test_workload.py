@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import wasmtime
-from harness import Keep
+from harness import SECONDS, Keep, Owner, Zygote
 
+from enarx.wire import framing
+from enarx.wire.codec import pack
 from enarx.wire.fields import Limits
-from enarx.wire.session import Config, Exit, Failed, Killed, Started, Trap, Workload
+from enarx.wire.session import (
+    Config,
+    Exit,
+    Failed,
+    Killed,
+    Started,
+    Stdin,
+    StdinEnd,
+    Trap,
+    Workload,
+)
 
 Launch = Callable[..., Keep]
 Example = Callable[[str], bytes]
@@ -362,3 +376,91 @@ def test_unknown_imports_are_named_up_to_a_bound(launch: Launch) -> None:
     assert "env.f19" in ended.problem.detail
     assert "env.f20" not in ended.problem.detail
     assert "and 180 more" in ended.problem.detail
+
+
+# Back-pressure.
+
+_ENDLESS_OUTPUT = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\\10\\00\\00\\00\\00\\00\\01\\00")
+  (func (export "_start")
+    (loop $l (br_if $l (i32.eqz (call $write (i32.const 1) (i32.const 0) (i32.const 1)
+      (i32.const 8)))))))"""
+
+
+def test_a_reader_that_pauses_makes_the_guest_wait_and_the_keep_holds_little(
+    launch: Launch,
+) -> None:
+    keep = launch()
+
+    def resident() -> int:
+        lines = Path(f"/proc/{keep.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) * 1024
+
+    async def go() -> tuple[int, int]:
+        connection = await keep.connect()
+        try:
+            async with connection.stream("POST", "/v1/workload", body(), timeout=SECONDS) as pieces:
+                await anext(pieces)
+                before = resident()
+                await asyncio.sleep(1)
+                return before, resident()
+        finally:
+            await connection.close()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield framing.frame(pack(workload(wat(_ENDLESS_OUTPUT))))
+        yield framing.frame(pack(StdinEnd()))
+
+    before, after = asyncio.run(go())
+    assert after - before < 8 * MIB
+    assert keep.wait() == 0
+
+
+def test_a_guest_that_reads_slowly_makes_its_owner_wait(launch: Launch, example: Example) -> None:
+    keep = launch()
+    sent = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal sent
+        module = workload(example("slow"), "60000")
+        yield framing.frame(pack(module))
+        while True:
+            yield framing.frame(pack(Stdin(data=b"\n" * 65_536)))
+            sent += 65_536
+
+    async def go() -> None:
+        connection = await keep.connect()
+        try:
+            async with connection.stream("POST", "/v1/workload", body(), timeout=SECONDS) as pieces:
+                await anext(pieces)
+                await asyncio.sleep(1)
+        finally:
+            await connection.close()
+
+    asyncio.run(go())
+    assert sent < 8 * MIB
+    assert keep.wait() == 0
+
+
+# Limits that only a Keep with smaller ones shows in reasonable time.
+
+
+@pytest.fixture
+def tight_zygote() -> Iterator[Zygote]:
+    """Its compilers get 80 MiB."""
+    code = "from enarx.keep.runtime import child; child.COMPILE_MEMORY = 80 << 20"
+    zygote = Zygote(code=f"{code}; from enarx.keep.zygote import main; main()")
+    yield zygote
+    zygote.close()
+
+
+def test_compiling_has_a_memory_limit(tight_zygote: Zygote, owner: Owner, tmp_path: Path) -> None:
+    keep = Keep.launch(tight_zygote, owner, tmp_path)
+    keep.boot()
+    ended = keep.run(workload(slow_to_compile(30))).end
+    assert isinstance(ended, Failed)
+    assert ended.problem.code == "limit.compile-memory"
+    assert "80 MiB" in ended.problem.detail
+    keep.close()

@@ -129,9 +129,10 @@ class Session:
             raise
         events = self._events(first)
         del first
-        self._start(self._feed(messages, request, detach=detach))
+        self._start(self._feed(messages, detach=detach))
         if not detach:
-            return Response(body=self._attached(events), media_type=MEDIA_TYPE)
+            watch = self._start(self._watch(request))
+            return Response(body=self._attached(events, watch), media_type=MEDIA_TYPE)
         self._ring = Ring()
         self._start(self._collect(events, self._ring))
         while self._started is None and self._ended is None:
@@ -168,17 +169,17 @@ class Session:
                 self._wake()
                 yield event
 
-    async def _attached(self, events: AsyncGenerator[Event, None]) -> AsyncIterator[bytes]:
+    async def _attached(
+        self, events: AsyncGenerator[Event, None], watch: asyncio.Task[None]
+    ) -> AsyncIterator[bytes]:
         """10. The events as frames; the Keep ends when they do, or when the owner goes away."""
         try:
             async with contextlib.aclosing(events):
                 async for event in events:
                     yield _frame(event)
         finally:
-            if self._ended is not None:
-                self.end(State.SHUTDOWN, "")
-            else:
-                self.end(State.SHUTDOWN, "its owner went away")
+            watch.cancel()
+            self.end(State.SHUTDOWN, "" if self._ended else "its owner went away")
 
     async def _collect(self, events: AsyncIterator[Event], ring: Ring) -> None:
         async for event in events:
@@ -188,10 +189,8 @@ class Session:
         loop = asyncio.get_running_loop()
         loop.call_later(LINGER_SECONDS, self.end, State.SHUTDOWN, "its logs were kept long enough")
 
-    async def _feed(
-        self, messages: AsyncIterator[bytes], request: Request, *, detach: bool
-    ) -> None:
-        """Pass on standard input; end the workload when its owner goes away."""
+    async def _feed(self, messages: AsyncIterator[bytes], *, detach: bool) -> None:
+        """Pass on standard input, at the workload's pace."""
         try:
             async for message in messages:
                 piece: Input = unpack(message, _INPUT, limit=limits.FRAME)
@@ -199,15 +198,16 @@ class Session:
                     break
                 await self._process.feed(piece.data)
             self._process.end_input()
-            if not detach:
-                async for _ in messages:
-                    raise ProtocolError("something follows the end of input", code="protocol.input")
-                await request.disconnected()
-                self.end(State.SHUTDOWN, "its owner went away")
         except KeepLostError:
-            self.end(State.SHUTDOWN, "its owner went away")
+            if not detach:
+                self.end(State.SHUTDOWN, "its owner went away")
         except ProtocolError as error:
             self.end(State.ERROR, error.message)
+
+    async def _watch(self, request: Request) -> None:
+        """End the workload when its owner goes away, even while it reads and writes nothing."""
+        await request.disconnected()
+        self.end(State.SHUTDOWN, "its owner went away")
 
     def _logs(self, *, follow: bool) -> Response:
         if self._ring is None:
@@ -250,10 +250,11 @@ class Session:
             ended=(self._ended,) if self._ended else (),
         )
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _wake(self) -> None:
         """Wake everybody who waits in `_change`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -87,7 +88,7 @@ class Request:
             yield piece
 
     async def disconnected(self) -> None:
-        """Wait until the peer has gone. Only after the whole body was read."""
+        """Wait until the peer has gone, however much of the body is unread. On Linux only."""
         await self._connection.wait_for_end()
 
 
@@ -263,12 +264,17 @@ class _Connection:
         raise KeepLostError("the peer went away in the middle of a body", code="peer.gone")
 
     async def wait_for_end(self) -> None:
-        try:
-            # More bytes would be a second request, which nobody may send before the answer
-            # to the first has ended: that peer is treated as gone, too.
-            await self._read(1)
-        except OSError:
-            return
+        # While nobody reads, the stream does not see its end; the socket does. A duplicate,
+        # because asyncio closes its own when it sees the end first.
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            sock = stack.enter_context(self._writer.get_extra_info("socket").dup())
+            watch = stack.enter_context(select.epoll())
+            watch.register(sock, select.EPOLLRDHUP)
+            loop.add_reader(watch, ended.set)
+            stack.callback(loop.remove_reader, watch)
+            await ended.wait()
 
     async def _send(self, event: h11.Event) -> None:
         data = self._http.send(event)

@@ -121,11 +121,15 @@ class Connection:
                 await sender
 
     async def close(self) -> None:
-        """Drop the connection."""
-        with contextlib.suppress(OSError, TimeoutError):
-            self._writer.close()
-            async with asyncio.timeout(1):
-                await self._writer.wait_closed()
+        """Drop the connection, with whatever the other side does not read any more."""
+        self._writer.close()
+        closed = asyncio.ensure_future(self._writer.wait_closed())
+        await asyncio.wait({closed}, timeout=1)
+        if not closed.done():
+            # On a transport that has closed already, asyncio's abort fails.
+            self._writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await closed
 
     async def _await_head(self, sender: asyncio.Task[None], timeout: float) -> None:
         head = asyncio.create_task(self._check_status())
