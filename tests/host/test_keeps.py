@@ -15,6 +15,7 @@ from enarx.errors import EnarxError, HostError, KeepLostError, ProtocolError, Us
 from enarx.host.order import read_order
 from enarx.wire.attestation import Manifests
 from enarx.wire.endpoint import Endpoint
+from enarx.wire.fields import Limits
 from enarx.wire.http_client import Connection
 from enarx.wire.limits import MANIFEST, MESSAGE
 from enarx.wire.manager import ContractList, HostStatus, KeepList, KeepStatus, State
@@ -168,6 +169,12 @@ def test_a_back_end_without_its_hardware_names_what_is_missing(host: RunningHost
     error = refusal(lambda: host.create("snp"))
     assert isinstance(error, HostError)
     assert error.code == "backend.missing"
+
+
+def test_more_memory_than_the_host_has_is_refused(host: RunningHost) -> None:
+    error = refusal(lambda: host.create(limits=Limits(memory=1 << 44)))
+    assert isinstance(error, HostError)
+    assert error.code == "host.memory"
 
 
 def test_keeps_are_listed_oldest_first(host: RunningHost) -> None:

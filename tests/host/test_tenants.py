@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def test_the_address_is_what_a_client_takes_with_its_pin(start: Start, alice: Id
     address = Endpoint.parse(host.status.address)
     assert address.pin is not None
     assert asyncio.run(host_status(host, alice)).address == host.status.address
+
+
+def test_a_host_that_listens_everywhere_tells_a_name_to_connect_to(start: Start) -> None:
+    host = start("--listen", "0.0.0.0:0", "--any-tenant")
+    assert Endpoint.parse(host.status.address).host == socket.gethostname().lower()
 
 
 def test_an_unknown_tenant_is_refused_with_what_the_operator_types(

@@ -81,8 +81,9 @@ def up(**given: Any) -> None:
       enarx host up --listen 127.0.0.1:9443 --tenant 3f5c...9a
     """
     from enarx.host import control, manager, rundir
+    from enarx.host.options import Options
 
-    options = manager.Options(
+    options = Options(
         run_dir=given["run_dir"] or rundir.default_run_dir(),
         state_dir=given["state_dir"] or rundir.default_state_dir(),
         listen=given["listen"],

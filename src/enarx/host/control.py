@@ -12,7 +12,8 @@ from pathlib import Path
 
 from enarx.errors import HostError, ProtocolError
 from enarx.host import limits, require_linux, rundir
-from enarx.host.manager import Options, sweep
+from enarx.host.manager import sweep
+from enarx.host.options import Options
 from enarx.host.process import Process
 from enarx.wire import problem
 from enarx.wire.codec import unpack
@@ -62,7 +63,7 @@ def start(
 
 
 def _arguments(options: Options, ready: int) -> list[str]:
-    """The manager's command line (`manager.parse_options`)."""
+    """The manager's command line (`options.parse_options`)."""
     arguments = [
         "--run-dir", str(options.run_dir.absolute()),
         "--state-dir", str(options.state_dir.absolute()),

@@ -64,6 +64,7 @@ class Keeps:
         with contextlib.suppress(HostError):
             await self._silicon.ensure()
         backends.require(request.backend, self.contracts())
+        _require_memory(request.limits.memory)
         self.registry.admit(principal)
         order = self._order(request, principal)
         keep = Keep(order=order, directory=self._directory(order.kuuid), status=_created(order))
@@ -217,6 +218,18 @@ class Keeps:
         while (uid := limits.KEEP_UIDS + offset % limits.KEEP_UID_COUNT) in taken:
             offset += 1
         return uid
+
+
+def _require_memory(wanted: int) -> None:
+    """Raise HostError where no Keep of this host can ever have so much."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted + limits.KEEP_OVERHEAD > there:
+        raise HostError(
+            f"a Keep with {wanted} bytes of memory and {limits.KEEP_OVERHEAD} for itself does not "
+            f"fit into this host, which has {there}",
+            hint="Ask for less memory, or another host.",
+            code="host.memory",
+        )
 
 
 def _created(order: Order) -> KeepStatus:

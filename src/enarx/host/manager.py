@@ -14,10 +14,10 @@ directory finds them again.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import dataclasses
+import ipaddress
 import logging
 import os
 import resource
@@ -27,13 +27,13 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from enarx.errors import EnarxError, HostError
 from enarx.host import launcher, require_linux, rundir, siliconprocess
 from enarx.host.api import Api
 from enarx.host.keeps import Keeps
+from enarx.host.notify import notify_systemd
+from enarx.host.options import Options, parse_options
 from enarx.host.process import Process
 from enarx.host.tenants import Tenants, server_context
 from enarx.wire import http
@@ -44,28 +44,6 @@ from enarx.wire.manager import HostStatus
 from enarx.wire.problem import from_error
 
 log = logging.getLogger("enarx.host")
-
-LAUNCHERS = ("auto", "systemd", "supervised")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a host is set up.
-
-    listen: ADDR:PORT for TLS; empty: the Unix socket only. payload: where the silicon takes
-    the payload from instead of the installed package. tenants: see `Tenants`. lifeline:
-    a descriptor whose end of file ends the host, which is private then.
-    """
-
-    run_dir: Path
-    state_dir: Path
-    listen: str = ""
-    payload: Path | None = None
-    tenants: tuple[str, ...] = ()
-    any_tenant: bool = False
-    launcher: str = "auto"
-    lifeline: int | None = None
-    silicon_command: tuple[str, ...] = siliconprocess.COMMAND
 
 
 class Host:
@@ -160,7 +138,9 @@ class Host:
         host, port = parse_listen(self._options.listen)
         remote = _tcp_listener(host, port)
         context, pin = server_context(self._state / "server.pem", host)
-        address = str(Endpoint(host=host, port=remote.getsockname()[1], pin=pin))
+        # A client cannot connect to "everywhere"; it pins the certificate, not the name.
+        name = socket.gethostname() if ipaddress.ip_address(host).is_unspecified else host
+        address = str(Endpoint(host=name, port=remote.getsockname()[1], pin=pin))
         return [local, remote], context, address
 
     async def _silicon_met(self, process: Process) -> None:
@@ -212,6 +192,7 @@ async def serve(options: Options, ready: Callable[[HostStatus], None]) -> None:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             ready(starting.result())
+            notify_systemd()
             await stopping
         else:
             starting.cancel()
@@ -246,32 +227,6 @@ def _watch_lifeline(descriptor: int, stop: asyncio.Event) -> None:
             stop.set()
 
     loop.add_reader(descriptor, readable)
-
-
-def parse_options(arguments: Sequence[str]) -> tuple[Options, int | None]:
-    """The options of the program, and the descriptor for its ready message."""
-    parser = argparse.ArgumentParser(prog="python -m enarx.host.manager")
-    parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--listen", default="", metavar="ADDR:PORT")
-    parser.add_argument("--payload", type=Path)
-    parser.add_argument("--tenant", action="append", default=[], metavar="FINGERPRINT")
-    parser.add_argument("--any-tenant", action="store_true")
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="auto")
-    parser.add_argument("--ready-fd", type=int)
-    parser.add_argument("--lifeline-fd", type=int)
-    given = parser.parse_args(arguments)
-    options = Options(
-        run_dir=given.run_dir,
-        state_dir=given.state_dir,
-        listen=given.listen,
-        payload=given.payload,
-        tenants=tuple(given.tenant),
-        any_tenant=given.any_tenant,
-        launcher=given.launcher,
-        lifeline=given.lifeline_fd,
-    )
-    return options, given.ready_fd
 
 
 def run(options: Options, ready: Callable[[HostStatus], None]) -> None:
