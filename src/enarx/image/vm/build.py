@@ -39,11 +39,13 @@ from enarx.wire.silicon import LaunchRecord
 FIRST: Final = "/init"
 RECORD: Final = "/launch.cbor"
 SUBSTRATE: Final = "vm"
+_PATH: Final = (tree.STANDARD, tree.EXTENSIONS, tree.PAYLOAD)
+_FIRST_MODULE: Final = "enarx.keep.machine.first"
 _FIRST_PROGRAM: Final = (
     f"#!{tree.INTERPRETER} -ISBXpycache_prefix={BYTECODE}\n"
     "import sys\n"
-    f"sys.path[:] = [{tree.STANDARD!r}, {tree.EXTENSIONS!r}, {tree.PAYLOAD!r}]\n"
-    "from enarx.keep.machine.first import main\n"
+    f"sys.path[:] = {list(_PATH)!r}\n"
+    f"from {_FIRST_MODULE} import main\n"
     "main()\n"
 )
 _FOREIGN = re.compile(r"\.cpython-(?!311-)[0-9]+-.*\.so$")
@@ -222,7 +224,7 @@ def _initrd(
     programs: Tools, code: list[Entry], others: list[Entry], say: Callable[[str], None]
 ) -> bytes:
     say("compiling")
-    bytecode = programs.compile(entry for entry in code if entry.path.endswith(".py"))
+    bytecode = programs.compile(code, path=_PATH, first=_FIRST_MODULE)
     packed = newc.archive([*code, *bytecode, *others], directories=_DIRECTORIES)
     say(f"compressing {len(packed) / 1e6:.0f} MB")
     return programs.compress(packed)

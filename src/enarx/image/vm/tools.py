@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -50,24 +50,37 @@ class Tools:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def compile(self, sources: Iterable[Entry]) -> list[Entry]:
+    def compile(self, code: Iterable[Entry], *, path: Sequence[str], first: str) -> list[Entry]:
         """Every source as byte code, which Python will take without looking at the source.
 
+        Args:
+            code: sources and extension modules.
+            path: the directories in which the VM's Python looks for modules.
+            first: a module; that it can be imported with all it needs is tried.
+
         Raises:
-            HostError: a source does not compile, or the program failed (`image.tool`).
+            HostError: a source does not compile, a module is missing, or the program failed
+                (`image.tool`).
         """
         with tempfile.TemporaryDirectory(prefix="enarx-compile-") as name:
             root = Path(name)
-            for source in sources:
-                _write(root / source.path.removeprefix("/"), source.data)
+            for entry in code:
+                _write(root / entry.path.removeprefix("/"), entry.data)
             # Not -I: with it Python would not heed the fixed seed.
+            flags = ("-s", "-S", "-P", "-B")
             self._run(
-                tree.INTERPRETER, "-s", "-S", "-P", "-B", "-c", _COMPILE, name, BYTECODE,
+                tree.INTERPRETER, *flags, "-c", _COMPILE, name, BYTECODE,
                 timeout=COMPILE_SECONDS, environment={"PYTHONHASHSEED": "0"},
             )  # fmt: skip
+            places = [name + place for place in path]
+            self._run(
+                tree.INTERPRETER, *flags, "-X", f"pycache_prefix={name}/none",
+                "-c", f"import sys; sys.path[:] = {places!r}; import {first}",
+                timeout=COMPILE_SECONDS,
+            )  # fmt: skip
             return [
-                Entry(path="/" + str(path.relative_to(root)), data=path.read_bytes())
-                for path in sorted((root / BYTECODE.removeprefix("/")).rglob("*.pyc"))
+                Entry(path="/" + str(found.relative_to(root)), data=found.read_bytes())
+                for found in sorted((root / BYTECODE.removeprefix("/")).rglob("*.pyc"))
             ]
 
     def compress(self, data: bytes) -> bytes:

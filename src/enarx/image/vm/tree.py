@@ -45,6 +45,7 @@ EXTENSION_MODULES: Final = (
     "_asyncio",
     "_contextvars",
     "_ctypes",
+    "_decimal",
     "_hashlib",
     "_json",
     "_queue",

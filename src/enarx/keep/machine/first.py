@@ -16,7 +16,7 @@ import select
 import socket
 import sys
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -25,12 +25,12 @@ from enarx.keep import zygote as nursery
 from enarx.keep.machine import system
 from enarx.keep.machine.attester import Attester
 from enarx.keep.machine.ports import CONTROL, Port
-from enarx.keep.machine.tpm import TpmAttester
+from enarx.keep.tpm import TpmAttester
 from enarx.wire import problem, zygote
 from enarx.wire.attestation import InitData
 from enarx.wire.codec import Message, pack, unpack
 from enarx.wire.limits import MESSAGE
-from enarx.wire.loader import Boot, BootFailed, Halt
+from enarx.wire.loader import Boot, BootFailed
 from enarx.wire.silicon import PACKET, GetReport, LaunchRecord
 
 RECORD = "/launch.cbor"
@@ -43,6 +43,8 @@ and busy."""
 BOOT_SECONDS = 120.0
 """How long the keep loader may take to say Boot; it says so at once."""
 
+_FROM_ZYGOTE: Any = zygote.FromZygote
+
 
 def main() -> NoReturn:
     """Be PID 1. The machine ends with this."""
@@ -51,9 +53,11 @@ def main() -> NoReturn:
         system.mount()
         system.load_modules()
         listener = system.listen()
+        _note("network")
         channel = _start_zygote(listener)
         control = Port.open(CONTROL, limit=MESSAGE)
         attester = TpmAttester.open()
+        _note("TPM")
         system.close()
         _Machine(control=control, zygote=channel, attester=attester).run(listener)
     except (EnarxError, OSError) as error:
@@ -69,6 +73,11 @@ def main() -> NoReturn:
     finally:
         system.power_off()
     raise SystemExit(os.EX_UNAVAILABLE)  # PID 1 must not end: the kernel panics, and so it ends
+
+
+def _note(what: str) -> None:
+    """Tell the console, which whoever launched this machine reads, how far it has come."""
+    sys.stderr.write(f"enarx machine: {what}, {time.clock_gettime(time.CLOCK_BOOTTIME):.1f} s\n")
 
 
 def _start_zygote(listener: socket.socket) -> socket.socket:
@@ -102,9 +111,12 @@ class _Machine:
     def run(self, listener: socket.socket) -> None:
         """Steps 4 and 5."""
         _expect(self._zygote, zygote.ZygoteReady, ZYGOTE_SECONDS)
+        _note("zygote")
         boot = self._await_boot()
         init = unpack(boot.init_data, InitData)
+        _note("Boot")
         self._attester.bind(hashlib.sha256(boot.init_data).digest())
+        _note("init data bound")
         self._report.send(pack(self._record))
         fork = zygote.Fork(
             kuuid=init.kuuid,
@@ -119,7 +131,9 @@ class _Machine:
         for sock in theirs:
             sock.close()
         self._control.send(pack(boot))
+        _note("Keep")
         self._serve()
+        _note("end")
 
     def _await_boot(self) -> Boot:
         deadline = time.monotonic() + BOOT_SECONDS
@@ -219,7 +233,7 @@ def _expect(
         os.close(descriptor)
     if not packet:
         raise HostError("the zygote ended", code="machine.zygote")
-    message = unpack(packet, zygote.FromZygote, limit=zygote.PACKET)  # type: ignore[arg-type]
+    message: zygote.FromZygote = unpack(packet, _FROM_ZYGOTE, limit=zygote.PACKET)
     if isinstance(message, zygote.ForkFailed):
         raise problem.to_error(message.problem)
     if not isinstance(message, kind):
