@@ -94,6 +94,11 @@ class EventLog:
     size: int
     padding: int
 
+    @property
+    def records(self) -> int:
+        """Records of the log, the one that names the banks included."""
+        return len(self.events) + self.crypto_agile
+
     def replay(self, bank: str) -> dict[int, bytes]:
         """Values of the registers that the events extend, from zeros.
 

@@ -22,6 +22,7 @@ from enarx.evidence.layout import Layout, octets, u32
 SIGNATURE: Final = b"HCLA"
 VERSIONS: Final = (1, 2)
 REQUEST_ATTESTATION: Final = 2
+DATA_VERSION: Final = 1
 
 REPORT_SNP: Final = 2
 REPORT_TDX: Final = 4
@@ -105,6 +106,16 @@ class HclReport:
                 f"bytes begin with {header.signature!r}, version {header.version}; an HCL report "
                 f"begins with {SIGNATURE!r}, version 1 or 2",
                 offset=0,
+                code="hcl.form",
+            )
+        if (
+            header.request_type != REQUEST_ATTESTATION
+            or header.data_version != DATA_VERSION
+            or any(header.reserved)
+        ):
+            raise ParseError(
+                f"HCL report is of request type {header.request_type} and data version "
+                f"{header.data_version}; {REQUEST_ATTESTATION} and {DATA_VERSION} are known",
                 code="hcl.form",
             )
         if header.report_type not in (REPORT_SNP, REPORT_TDX) or header.hash_type != HASH_SHA256:

@@ -179,7 +179,9 @@ def _event(value: Any) -> RuntimeEvent:
     register, digest, label = value
     if not isinstance(label, str) or not 1 <= len(label) <= MAX_LABEL or not label.isprintable():
         raise _bad("has an event whose label is none")
-    return RuntimeEvent(register=_register(register), digest=_digest(digest), label=label)
+    if _register(register) not in (INIT_DATA_PCR, WORKLOAD_PCR):
+        raise _bad(f"has an event of register {register}, which is not the Keep's")
+    return RuntimeEvent(register=register, digest=_digest(digest), label=label)
 
 
 def _bad(what: str) -> ParseError:

@@ -25,7 +25,7 @@ from enarx.errors import ParseError, UsageError
 from enarx.verifier import detect
 from enarx.verifier.cache import DEFAULT_ENTRIES, Cache
 from enarx.verifier.endorsements import NO_ENDORSEMENTS, Endorsements
-from enarx.verifier.expected import check_expectations, check_references, check_root
+from enarx.verifier.expected import check_expectations, check_references, check_root, pin_root
 from enarx.verifier.policy import Policy
 from enarx.verifier.references import (
     NO_EXPECTATIONS,
@@ -46,6 +46,9 @@ TECHNOLOGIES: Final[Mapping[str, str]] = MappingProxyType(
         "sgx": "enarx.verifier.sgx",
         "tdx": "enarx.verifier.tdx",
         "ra-tls": "enarx.verifier.ratls",
+        "tpm": "enarx.verifier.tpm",
+        "azure-vtpm": "enarx.verifier.azure_vtpm",
+        "eventlog": "enarx.verifier.eventlog",
         "ear": "enarx.verifier.ear_verify",
     }
 )
@@ -133,6 +136,7 @@ def judge(
     Raises:
         PolicyError: the policy has no such context.
     """
+    verified = pin_root(verified, policy)
     trace = Trace()
     check_root(verified, trace, policy)
     trace.extend(verified.links)

@@ -20,6 +20,14 @@ _QUOTE_VERSIONS: Final = (b"\x03\x00", b"\x04\x00", b"\x05\x00")
 _ECDSA_P256: Final = b"\x02\x00"
 _JWT: Final = b"eyJ"
 """Base64 of an opening brace and quote: how the header of every JWT begins."""
+_STARTS: Final = {
+    bytes.fromhex("ff544347"): "tpm",  # the TPM's magic number
+    b"\xa8\x62ak": "tpm",  # a Keep's bundle: a map of eight, of which "ak" comes first
+    b"HCLA": "azure-vtpm",
+}
+_SPEC_ID_AT: Final = 32
+_SPEC_ID: Final = b"Spec ID Event03\0"
+"""Data of the first record of a crypto-agile event log."""
 _AMD_OID: Final = bytes.fromhex("2b060104019c7801")
 
 
@@ -31,6 +39,11 @@ def kind_of(evidence: bytes) -> str:
     """
     if evidence[_QE_VENDOR_AT : _QE_VENDOR_AT + 16] == _INTEL_QE_VENDOR:
         return _tee_of(evidence) or _unrecognised(evidence)
+    for start, kind in _STARTS.items():
+        if evidence.startswith(start):
+            return kind
+    if evidence[_SPEC_ID_AT : _SPEC_ID_AT + len(_SPEC_ID)] == _SPEC_ID:
+        return "eventlog"
     if len(evidence) == SNP_REPORT_BYTES:
         return "snp"
     if evidence[:1] and evidence[0] == _DER_SEQUENCE:

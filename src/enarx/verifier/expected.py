@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from enarx.verifier.references import Expectations, ReferenceValues
-from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.trace import Claim, Failure, Tier, Trace
 from enarx.verifier.verified import Verified
 
 if TYPE_CHECKING:
@@ -20,9 +22,37 @@ EVIDENCE_DEPTH: Final = 3
 """Rules speak about the evidence, which hangs below root, intermediate and leaf."""
 
 
-def check_root(subject: Verified, trace: Trace, policy: Policy) -> None:
-    """Judge simulated silicon; a vendor root was judged when the chain was verified."""
+def pin_root(subject: Verified, policy: Policy) -> Verified:
+    """The evidence, with a TPM's root pinned if the policy names it.
+
+    No TPM vendor's root is in the table of pinned roots, so that only a policy can say that a
+    chain of certificates leads to a TPM.
+    """
     root = subject.root
+    if subject.kind != "tpm" or root is None or root.spki_sha256 not in policy.tpm_roots:
+        return subject
+    return msgspec.structs.replace(
+        subject,
+        root=msgspec.structs.replace(root, pinned=True, simulated=False),
+        genuine=all(link.outcome is not Tier.CONTRAINDICATED for link in subject.links),
+    )
+
+
+def check_root(subject: Verified, trace: Trace, policy: Policy) -> None:
+    """Judge simulated silicon and TPMs; another root was judged when its chain was verified."""
+    root = subject.root
+    if subject.kind == "tpm" and root is not None and not root.simulated:
+        trace.check(
+            root.pinned,
+            "root.tpm",
+            "root of the TPM's chain is pinned",
+            failure=Failure.ROOT,
+            claim=Claim.INSTANCE_IDENTITY,
+            expected="a root that the policy names in tpm_roots",
+            found=f"{root.name} ({root.spki_sha256.hex()})",
+            source="policy tpm_roots",
+            remedy="if this is the TPM vendor's root, name it in tpm_roots of the policy",
+        )
     if root is None or not root.simulated:
         return
     allowed = policy.allow_simulated and (

@@ -45,6 +45,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         contexts: more checks, by what the verdict is for.
         allow_simulated: accept simulated silicon, which protects nothing. Development only.
         simulated_roots: with ``allow_simulated``, only these roots (SHA-256 of their SPKI).
+        tpm_roots: roots of TPM vendors that are trusted (SHA-256 of their SPKI).
     """
 
     name: str
@@ -52,6 +53,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     contexts: dict[str, tuple[Check, ...]] = {}
     allow_simulated: bool = False
     simulated_roots: tuple[bytes, ...] = ()
+    tpm_roots: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.checks:
@@ -66,10 +68,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
                 hint="set allow_simulated = true, or drop simulated_roots",
                 code="policy.contradiction",
             )
-        for root in self.simulated_roots:
+        for root in (*self.simulated_roots, *self.tpm_roots):
             if len(root) != SPKI_SHA256_BYTES:
                 raise PolicyError(
-                    f"policy '{self.name}': a simulated root is {len(root)} bytes, not 32",
+                    f"policy '{self.name}': a root is {len(root)} bytes, not 32",
                     hint="give the SHA-256 of the root's SubjectPublicKeyInfo",
                     code="policy.value",
                 )
@@ -132,6 +134,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             contexts=self.contexts,
             allow_simulated=allow_simulated,
             simulated_roots=self.simulated_roots if allow_simulated else (),
+            tpm_roots=self.tpm_roots,
         )
 
 
@@ -166,6 +169,7 @@ _STRUCTURE: Final[tuple[Check, ...]] = (
     Vmpl(accepted=(0,)),
     Flags(kind="snp", forbidden=("migrate_ma_allowed",)),
     Flags(kind="tdx", required=("sept_ve_disable",), forbidden=("migratable",)),
+    Flags(kind="tpm", required=("key_proven",)),
 )
 """What a guest or enclave is launched with, on real and on simulated silicon alike."""
 
@@ -180,6 +184,7 @@ DEFAULT: Final = Policy(
         *MINIMUM_TCBS,
         TcbsInOrder(),
         Flags(kind="snp", required=("alias_check_complete",)),
+        Flags(kind="tpm", required=("memory_encrypted",), otherwise=Tier.WARNING),
         TcbStatus(accepted=("UpToDate",), warned=ACCEPTABLE_STATUSES[1:]),
         CollateralRequired(),
         RevocationChecked(otherwise=Tier.WARNING),

@@ -68,11 +68,20 @@ TDX_FLAGS: Final = (
     "perfmon",
     "service_td_bound",
 )
+TPM_FLAGS: Final = ("key_proven", "memory_encrypted")
 SGX_FLAGS: Final = ("provision_key", "launch_key", "mode64", "kss")
 
 _DIGESTS: Final = (32, 48, 64)
 _SEVERITY: Final = {"require": Tier.CONTRAINDICATED, "warn": Tier.WARNING}
-_TOP: Final = ("version", "title", "base", "allow_simulated", "simulated_roots", "context")
+_TOP: Final = (
+    "version",
+    "title",
+    "base",
+    "allow_simulated",
+    "simulated_roots",
+    "tpm_roots",
+    "context",
+)
 _UNSAFE_DEBUG: Final = "unsafe_allow_debug"
 _COMMON: Final = ("types", "max_age", "revocation", "collateral", "instances", "keep")
 _RULES: Final = (*_COMMON, "any", "all", *TECHNOLOGIES)
@@ -137,6 +146,9 @@ def read_policy(text: str, *, name: str) -> Policy:
     roots: tuple[bytes, ...] = ()
     if "simulated_roots" in document:
         roots = reader.hexes(document["simulated_roots"], ("simulated_roots",), sizes=(32,))
+    tpm_roots = base.tpm_roots if base is not None else ()
+    if "tpm_roots" in document:
+        tpm_roots = reader.hexes(document["tpm_roots"], ("tpm_roots",), sizes=(32,))
     title = document.get("title", name)
     return Policy(
         name=reader.text(title, ("title",)),
@@ -144,6 +156,7 @@ def read_policy(text: str, *, name: str) -> Policy:
         contexts=contexts,
         allow_simulated=allow,
         simulated_roots=roots,
+        tpm_roots=tpm_roots,
     )
 
 
@@ -153,7 +166,7 @@ def _floor(document: dict[str, Any], *, allow_debug: bool) -> tuple[Check, ...]:
     A file with rules for SNP only must not accept SGX without any rule, and where it names
     no TCB statuses those of ``genuine`` hold.
     """
-    checks: list[Check] = [ReportRequired()]
+    checks: list[Check] = [ReportRequired(), Flags(kind="tpm", required=("key_proven",))]
     if not allow_debug:
         checks.append(NoDebug())
     named = tuple(kind for kind in TECHNOLOGIES if kind in document)
@@ -312,6 +325,7 @@ def _flags(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) -> 
         "snp": (*POLICY_BITS, *PLATFORM_BITS),
         "tdx": TDX_FLAGS,
         "sgx": SGX_FLAGS,
+        "tpm": TPM_FLAGS,
     }.get(kind, ())
     names = {
         key: reader.texts(table[key], (*path, key), among=among) if key in table else ()
@@ -339,7 +353,7 @@ def _references(reader: TomlReader, table: dict[str, Any], path: Path) -> Refere
     if "registers" in table:
         below = (*path, "registers")
         for name, values in reader.table(table["registers"], below).items():
-            found = reader.hexes(values, (*below, name), sizes=(16, *_DIGESTS))
+            found = reader.hexes(values, (*below, name), sizes=(16, 20, *_DIGESTS))
             registers.append((name, found))
     return ReferenceValues(**lists, registers=tuple(registers))
 

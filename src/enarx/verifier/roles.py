@@ -10,7 +10,9 @@ from enarx.verifier.endorsements import MAX_COLLATERAL_BYTES, DcapCollateral, En
 
 CERTIFICATE_ROLES: Final = ("vcek", "vlek", "ask", "asvk", "ark", "pck", "root", "chain")
 EXTRA_ROLES: Final = (
+    "activation",
     "ak_public",
+    "ak_tpmt_public",
     "ccel_table",
     "csr",
     "host_data_preimage",
@@ -24,6 +26,10 @@ EXTRA_ROLES: Final = (
     "report",
     "report_data_preimage",
     "signature",
+    "signature_tpmt",
+    "td_quote",
+    "tpm_quote",
+    "tpm_signature",
 )
 ROLES: Final = tuple(
     sorted(

@@ -8,7 +8,7 @@ is are in :mod:`enarx.verifier.platform_rules`.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -25,12 +25,17 @@ class Check(Protocol):
         """Look at ``subject`` and add links to ``trace``."""
 
 
+WITHOUT_DEBUG: Final = ("tpm",)
+"""Technologies that protect no memory and so have no debug mode that could open it; their
+evidence says so in the flag ``memory_encrypted``."""
+
+
 class NoDebug(msgspec.Struct, frozen=True):
     """The host cannot debug the attester. Evidence that does not say is refused."""
 
     def __call__(self, subject: Verified, trace: Trace, /) -> None:
         """See the class."""
-        if not subject.has_report:
+        if not subject.has_report or subject.kind in WITHOUT_DEBUG:
             return
         trace.check(
             subject.debug is False,
