@@ -5,12 +5,14 @@ Source: RFC 5280, section 5.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 
 from enarx.errors import ParseError
 from enarx.evidence import der as evidence_der
@@ -75,7 +77,11 @@ def load_crl(data: bytes) -> RevocationList:
         )
     try:
         parsed = x509.load_der_x509_crl(data)
-        for extension in parsed.extensions:
+        with warnings.catch_warnings():
+            # Of serial numbers that are not positive; who reads a verdict must not read that.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            extensions = parsed.extensions
+        for extension in extensions:
             if extension.critical and extension.oid not in _KNOWN_CRITICAL_CRL:
                 raise ValueError(f"critical extension {extension.oid.dotted_string} is unknown")
         issuer = _list_issuer(signed_part(data))
