@@ -20,11 +20,11 @@ import msgspec
 import enarx.wire
 from enarx.client.config import Config
 from enarx.client.module import Module
+from enarx.endorsements import load_bundle, write_bundle
 from enarx.evidence import cmw, der, eventlog, pck, quote, ratls, snp, snp_id
 from enarx.evidence.claims import Claims
 from enarx.silicon import chip, intel, keys
 from enarx.verifier import Tier, appraise, endorsements_from, tcb_info, x509
-from enarx.verifier.bundle import pack_bundle, unpack_bundle
 from enarx.verifier.crl import load_crl
 from enarx.verifier.detect import kind_of
 from enarx.verifier.endorsements import DcapCollateral
@@ -230,8 +230,8 @@ def verifier_targets(simulated: Simulated) -> Iterator[Target]:
     yield Target("verifier.collateral", DcapCollateral.from_json, [whole])
     yield Target("verifier.tcb-info", tcb_info.parse_tcb_info, [info])
     yield Target("verifier.qe-identity", tcb_info.parse_qe_identity, [identity])
-    bundle = pack_bundle([("chain", simulated.pki.pck), ("collateral", whole)])
-    yield Target("verifier.bundle", unpack_bundle, [bundle])
+    bundle = write_bundle((), inputs=[("chain", simulated.pki.pck), ("collateral", whole)])
+    yield Target("endorsements.bundle", load_bundle, [bundle])
     yield from appraisal_targets(simulated)
     yield Target("verifier.policy", as_text(Policy.from_toml), [POLICY])
     references = functools.partial(read_references, name="fuzz")

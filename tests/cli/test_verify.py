@@ -181,6 +181,8 @@ def test_file_that_is_too_large_is_refused_without_being_read(
         (("--with", "nonsense=/dev/null"), "unknown role"),
         (("--at", "yesterday"), "not a time"),
         (("--at", "2026-01-01T00:00:00"), "time zone"),
+        (("--at", "0001-01-01T00:00:00+01:00"), "not a time"),
+        (("--at", "9999-12-31T23:59:59-01:00"), "not a time"),
         (("--nonce", "xyz"), "not hex"),
         (("--nonce", ""), "0 bytes"),
         (("--report-data", "00" * 65), "65 bytes"),

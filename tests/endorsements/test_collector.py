@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.endorsements import vendors as v
 
@@ -16,6 +17,7 @@ from enarx.endorsements.collector import Collector
 from enarx.endorsements.fetcher import Fetcher
 from enarx.endorsements.found import Collection, State
 from enarx.endorsements.needs import needs_of
+from enarx.endorsements.packing import bundle_of
 from enarx.endorsements.patience import Patience
 from enarx.endorsements.references import (
     AmdChain,
@@ -415,7 +417,7 @@ class TestBundle:
     def test_is_the_same_bytes_for_the_same_items(self, items: tuple[Item, ...]) -> None:
         data = bundle.write_bundle(items)
         assert bundle.write_bundle((*reversed(items), items[0])) == data
-        assert set(bundle.read_bundle(data)) == set(items)
+        assert set(bundle.read_bundle(data).items) == set(items)
 
     @pytest.mark.parametrize("sample", [v.MILAN, v.GENOA, v.TDX], ids=["milan", "genoa", "tdx"])
     def test_makes_each_evidence_verify_without_a_network(
@@ -440,7 +442,7 @@ class TestBundle:
     def test_imported_is_as_good_as_fetched(
         self, server: v.Vendors, tmp_path: Path, items: tuple[Item, ...]
     ) -> None:
-        read = bundle.read_bundle(bundle.write_bundle(items))
+        read = bundle.read_bundle(bundle.write_bundle(items)).items
         one, _ = collector(server, tmp_path / "new", v.when(v.TDX), offline=True)
         assert all(found.item is not None for found in one.add(read))
         found = one.collect(needs_of(evidence(v.TDX)))
@@ -462,10 +464,10 @@ class TestBundle:
             b"",
             b"\x00",
             b"\xa0",
-            bytes.fromhex("a26c656e6172782d62756e646c6503656974656d7380"),
-            bytes.fromhex("a2656974656d73806c656e6172782d62756e646c6503"),
-            bytes.fromhex("a2656974656d73f66c656e6172782d62756e646c6502"),
-            bytes.fromhex("a2656974656d7381a06c656e6172782d62756e646c6502"),
+            bytes.fromhex("a26c656e6172782d62756e646c6502656974656d7380"),
+            bytes.fromhex("a2656974656d73806c656e6172782d62756e646c6502"),
+            bytes.fromhex("a2656974656d73f66c656e6172782d62756e646c6501"),
+            bytes.fromhex("a2656974656d7381a06c656e6172782d62756e646c6501"),
             bytes.fromhex("a2656974656d73806c656e6172782d62756e646c65f5"),
             b"\xa2" * 4000,
         ],
@@ -494,14 +496,43 @@ class TestBundle:
             [good | {"more": b""}],
         ):
             with pytest.raises(ParseError):
-                bundle.read_bundle(cbor.encode({"enarx-bundle": 2, "items": entries}))
+                bundle.read_bundle(cbor.encode({"enarx-bundle": 1, "items": entries}))
 
-    def test_of_version_1_is_read(self, items: tuple[Item, ...]) -> None:
-        from enarx.verifier.bundle import pack_bundle, roles_of
+    @pytest.mark.parametrize("sample", [v.MILAN, v.GENOA, v.TDX], ids=["milan", "genoa", "tdx"])
+    def test_of_one_verification_names_all_that_vendors_publish(
+        self, items: tuple[Item, ...], sample: Path
+    ) -> None:
+        report = evidence(sample)
+        endorsements = bundle.load_bundle(bundle.write_bundle(items), evidence=report)
+        more = msgspec.structs.replace(endorsements, extra=(("csr", b"request"),))
+        written = bundle.read_bundle(bundle_of(more, evidence=report))
+        assert {item.name for item in written.items} <= {item.name for item in items}
+        assert written.inputs == (("csr", b"request"),)
+        again = bundle.load_bundle(bundle_of(more, evidence=report), evidence=report)
+        assert set(again.certificates) == set(more.certificates)
+        assert (again.crls, again.dcap, again.extra) == (more.crls, more.dcap, more.extra)
 
+    def test_keeps_what_no_vendor_signed_as_it_came(self, items: tuple[Item, ...]) -> None:
         endorsements = bundle.load_bundle(bundle.write_bundle(items), evidence=evidence(v.TDX))
-        old = pack_bundle(roles_of(endorsements))
-        assert bundle.load_bundle(old, evidence=evidence(v.TDX)) == endorsements
+        assert endorsements.dcap is not None
+        spoilt = msgspec.structs.replace(
+            endorsements,
+            dcap=msgspec.structs.replace(endorsements.dcap, tcb_info_signature=bytes(64)),
+        )
+        data = bundle_of(spoilt, evidence=evidence(v.TDX))
+        assert bundle.read_bundle(data).items == ()
+        assert bundle.load_bundle(data, evidence=evidence(v.TDX)) == spoilt
+
+    @pytest.mark.parametrize(
+        "inputs",
+        [[["other", b""]], [["csr", "text"]], [["csr"]], [["csr", b""]] * 65, [["csr", b""]] * 2],
+    )
+    def test_with_inputs_of_another_form_is_refused(self, inputs: list[object]) -> None:
+        from enarx.wire import cbor
+
+        data = cbor.encode({"enarx-bundle": 1, "items": [], "inputs": inputs})
+        with pytest.raises(ParseError):
+            bundle.load_bundle(data)
 
 
 class TestName:

@@ -95,6 +95,31 @@ def test_bundle_verifies_where_there_is_no_network(
     assert vendor.total == asked
 
 
+def test_bundle_of_one_verification_is_imported_like_any_other(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "one.bundle"
+    preimage = tmp_path / "preimage"
+    preimage.write_bytes(b"something else")
+    judged = ("--policy", "genuine", "--at", v.when(v.MILAN).isoformat())
+    done = enarx(
+        environ, "verify", v.MILAN / "report.bin", "--with", f"vcek={v.MILAN / 'vcek.der'}",
+        "--with", f"chain={v.MILAN / 'chain.pem'}", *judged, "--bundle", out,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    done = enarx(
+        environ, "verify", v.MILAN / "report.bin", "--with", f"bundle={out}", *judged,
+        "--with", f"host_data_preimage={preimage}", "--bundle", tmp_path / "more.bundle",
+    )  # fmt: skip
+    assert done.returncode == 3, "a pre-image that does not fit is no reason to pass over it"
+    done = enarx(environ, "endorsements", "import", tmp_path / "more.bundle")
+    assert done.returncode == 0, done.stdout
+    assert "amd/Milan/vcek-chain" in done.stdout
+    assert "not kept, because no vendor publishes it: host_data_preimage" in done.stderr
+    done = enarx(environ, "endorsements", "ls")
+    assert done.stdout.count("ok ") == 2
+
+
 def test_bundle_with_something_missing_is_not_written_unless_asked(
     environ: dict[str, str], vendor: v.Vendors, tmp_path: Path
 ) -> None:

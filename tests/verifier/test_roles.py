@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.verifier.snp_factory import chip, crl
 
+from enarx.endorsements import bundle_of, load_bundle
+from enarx.endorsements.packing import inputs_of
 from enarx.errors import EnarxError, ParseError, UsageError
 from enarx.verifier import DcapCollateral, Endorsements, endorsements_from, parse, strictjson
 from enarx.verifier.appraisal import MAX_EVIDENCE_BYTES
-from enarx.verifier.bundle import pack_bundle, roles_of, unpack_bundle
 from enarx.verifier.detect import kind_of
 from enarx.verifier.endorsements import MAX_COLLATERAL_BYTES
 from enarx.verifier.roots import PINNED_ROOTS, pinned
@@ -93,13 +94,14 @@ def test_bundle_holds_all_that_was_supplied() -> None:
         ccel=b"ccel",
         extra=(("csr", b"request"),),
     )
-    assert endorsements_from(unpack_bundle(pack_bundle(roles_of(whole)))) == whole
+    assert load_bundle(bundle_of(whole, evidence=b"none")) == whole
+    assert endorsements_from(inputs_of(whole)) == whole
 
 
 @given(st.binary(max_size=100))
 def test_any_bytes_are_a_bundle_or_a_parse_error(data: bytes) -> None:
     try:
-        unpack_bundle(data)
+        load_bundle(data)
     except ParseError:
         return
 

@@ -209,8 +209,12 @@ def import_(file: Path) -> int:
     from enarx.endorsements import limits, open_collector, read_bundle
 
     collector = open_collector(offline=True)
-    found = collector.add(read_bundle(_read(file, limits.BUNDLE)))
+    bundle = read_bundle(_read(file, limits.BUNDLE))
+    found = collector.add(bundle.items)
     _print(list(found), as_json=False)
+    if bundle.inputs:
+        roles = ", ".join(sorted({role for role, _ in bundle.inputs}))
+        click.echo(f"not kept, because no vendor publishes it: {roles}", err=True)
     return _exit_code(found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -120,7 +120,7 @@ def verify(
         click.echo(f"enarx: not evidence: {verdict_view.printable(str(error))}", err=True)
         return EXIT_UNREADABLE
     if bundle is not None:
-        _write_bundle(bundle, endorsements)
+        _write_bundle(bundle, endorsements, data)
     if as_json:
         click.echo(verdict_view.as_json(verdict))
     elif explain:
@@ -158,7 +158,7 @@ def load_policy(name: str) -> Policy:
 
 
 def load_endorsements(named: list[tuple[str, str]], *, evidence: bytes) -> Endorsements:
-    """Endorsements from (role, path) pairs; role ``bundle`` is a bundle of either version."""
+    """Endorsements from (role, path) pairs; role ``bundle`` is a bundle."""
     from enarx.verifier import endorsements_from
 
     roles: list[tuple[str, bytes]] = []
@@ -174,16 +174,16 @@ def _bundled(path: str, evidence: bytes) -> tuple[tuple[str, bytes], ...]:
     """What a bundle holds for this evidence."""
     from enarx.endorsements import limits
     from enarx.endorsements.bundle import load_bundle
-    from enarx.verifier.bundle import roles_of
+    from enarx.endorsements.packing import inputs_of
 
-    return roles_of(load_bundle(_read("bundle", path, limits.BUNDLE), evidence=evidence))
+    return inputs_of(load_bundle(_read("bundle", path, limits.BUNDLE), evidence=evidence))
 
 
-def _write_bundle(path: str, endorsements: Endorsements) -> None:
-    from enarx.verifier.bundle import pack_bundle, roles_of
+def _write_bundle(path: str, endorsements: Endorsements, evidence: bytes) -> None:
+    from enarx.endorsements.packing import bundle_of
 
     try:
-        Path(path).write_bytes(pack_bundle(roles_of(endorsements)))
+        Path(path).write_bytes(bundle_of(endorsements, evidence=evidence))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", code="verify.bundle") from error
 
@@ -249,17 +249,19 @@ def _time(given: str | None) -> datetime:
         return datetime.now(UTC)
     try:
         when = datetime.fromisoformat(given)
-    except ValueError as error:
+        return when.astimezone(UTC) if when.tzinfo is not None else _no_zone(given)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"--at: {given!r} is not a time",
             hint="such as 2026-11-20T00:00:00Z",
             code="verify.time",
         ) from error
-    if when.tzinfo is None:
-        raise UsageError(
-            f"--at: {given!r} has no time zone", hint="end it in Z for UTC", code="verify.time"
-        )
-    return when.astimezone(UTC)
+
+
+def _no_zone(given: str) -> NoReturn:
+    raise UsageError(
+        f"--at: {given!r} has no time zone", hint="end it in Z for UTC", code="verify.time"
+    )
 
 
 def _can_draw() -> bool:

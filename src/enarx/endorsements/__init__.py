@@ -13,18 +13,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from enarx.endorsements.bundle import endorsements_of, load_bundle, read_bundle, write_bundle
+    from enarx.endorsements.bundle import (
+        Bundle,
+        endorsements_of,
+        load_bundle,
+        read_bundle,
+        write_bundle,
+    )
     from enarx.endorsements.cache import Cache
     from enarx.endorsements.collector import Collector
     from enarx.endorsements.fetcher import Fetcher
     from enarx.endorsements.found import Collection, Found, State
     from enarx.endorsements.needs import Needs, needs_of
+    from enarx.endorsements.packing import bundle_of
     from enarx.endorsements.patience import Patience
     from enarx.endorsements.references import Item
     from enarx.endorsements.setup import open_collector
     from enarx.endorsements.sources import Sources, configured_sources
 
 __all__ = [
+    "Bundle",
     "Cache",
     "Collection",
     "Collector",
@@ -35,6 +43,7 @@ __all__ = [
     "Patience",
     "Sources",
     "State",
+    "bundle_of",
     "configured_sources",
     "endorsements_of",
     "load_bundle",
@@ -45,7 +54,10 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("endorsements_of", "load_bundle", "read_bundle", "write_bundle"), "bundle"),
+    **dict.fromkeys(
+        ("Bundle", "endorsements_of", "load_bundle", "read_bundle", "write_bundle"), "bundle"
+    ),
+    "bundle_of": "packing",
     "Cache": "cache",
     "Collector": "collector",
     **dict.fromkeys(("Collection", "Found", "State"), "found"),

@@ -1,12 +1,14 @@
-"""Endorsements of many machines in one file, with which verification needs no network.
+"""Endorsements in one file, with which verification needs no network.
 
-Deterministic CBOR (RFC 8949, section 4.2.1): ``{"enarx-bundle": 2, "items": [item, ...]}``, each
-item a map of ``name``, ``body``, and where there are any ``chain`` and ``signature`` (see
-:class:`enarx.endorsements.references.Item`), sorted by name, each name once. The same items give
-the same bytes. A bundle is as untrusted as a network: every part carries its vendor's signature.
+Deterministic CBOR (RFC 8949, section 4.2.1)::
 
-Bundles of version 1 hold the inputs of one verification, by role
-(:mod:`enarx.verifier.bundle`); both are read here.
+    {"enarx-bundle": 1, "items": [item, ...], ? "inputs": [[role, bytes], ...]}
+
+``items`` are what vendors publish: each a map of ``name``, ``body``, and where there are any
+``chain`` and ``signature`` (see :class:`enarx.endorsements.references.Item`), sorted by name, each
+name once. ``inputs`` are what belongs to one piece of evidence only, by the role names of
+:mod:`enarx.verifier.roles`. The same content gives the same bytes. A bundle is as untrusted as a
+network: every part carries its vendor's signature.
 """
 
 from __future__ import annotations
@@ -31,18 +33,29 @@ from enarx.endorsements.references import (
     Vlek,
 )
 from enarx.errors import EnarxError, ParseError, UsageError
-from enarx.verifier.bundle import unpack_bundle
 from enarx.verifier.endorsements import DcapCollateral, Endorsements
-from enarx.verifier.roles import endorsements_from
+from enarx.verifier.roles import MAX_INPUTS, ROLES, endorsements_from
 from enarx.verifier.x509 import load_certificates
 from enarx.wire import cbor
 
-VERSION: Final = 2
+VERSION: Final = 1
 MARK: Final = "enarx-bundle"
 
 
-def write_bundle(items: Iterable[Item]) -> bytes:
-    """The one encoding of a set of items.
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle holds; nothing about it is verified.
+
+    Attributes:
+        items: what vendors publish, sorted by name.
+        inputs: what else one verification was given: (role, bytes).
+    """
+
+    items: tuple[Item, ...] = ()
+    inputs: tuple[tuple[str, bytes], ...] = ()
+
+
+def write_bundle(items: Iterable[Item], *, inputs: Iterable[tuple[str, bytes]] = ()) -> bytes:
+    """The one encoding of a set of items and a list of inputs.
 
     Raises:
         UsageError: two different items of one name, or more than a bundle may hold.
@@ -52,23 +65,28 @@ def write_bundle(items: Iterable[Item]) -> bytes:
         if by_name.setdefault(item.name, item) != item:
             raise UsageError(f"two different items are named {item.name}", code="bundle.twice")
     ordered = [by_name[name] for name in sorted(by_name)]
-    plain = msgspec.to_builtins(ordered, builtin_types=(bytes,))
-    data = cbor.encode({MARK: VERSION, "items": plain})
-    if len(data) > limits.BUNDLE or len(ordered) > limits.BUNDLE_ITEMS:
+    content: dict[str, object] = {
+        MARK: VERSION,
+        "items": msgspec.to_builtins(ordered, builtin_types=(bytes,)),
+    }
+    if more := [[role, data] for role, data in inputs]:
+        content["inputs"] = more
+    data = cbor.encode(content)
+    if len(data) > limits.BUNDLE or len(ordered) > limits.BUNDLE_ITEMS or len(more) > MAX_INPUTS:
         raise UsageError(
-            f"bundle has {len(ordered)} items in {len(data)} bytes, at most "
-            f"{limits.BUNDLE_ITEMS} in {limits.BUNDLE} are allowed",
+            f"bundle has {len(ordered)} items and {len(more)} inputs in {len(data)} bytes, at "
+            f"most {limits.BUNDLE_ITEMS} and {MAX_INPUTS} in {limits.BUNDLE} are allowed",
             hint="make several, for example one a site",
             code="bundle.size",
         )
     return data
 
 
-def read_bundle(data: bytes) -> tuple[Item, ...]:
-    """Items of a bundle, sorted by name; nothing about them is verified.
+def read_bundle(data: bytes) -> Bundle:
+    """What a bundle holds.
 
     Raises:
-        ParseError: not a bundle of version 2 (``bundle.*``).
+        ParseError: not a bundle, or one of another version (``bundle.*``).
     """
     try:
         value = cbor.decode(data, limit=limits.BUNDLE, what="bundle")
@@ -82,22 +100,34 @@ def read_bundle(data: bytes) -> tuple[Item, ...]:
             hint="make it again with `enarx endorsements bundle`",
             code="bundle.version",
         )
-    if set(value) != {MARK, "items"}:
+    if set(value) - {"inputs"} != {MARK, "items"}:
         raise ParseError("bundle has members nobody knows", code="bundle.form")
+    members = {name: value[name] for name in value if name != MARK}
     try:
-        items = msgspec.convert(value["items"], tuple[Item, ...], builtin_types=(bytes,))
+        bundle = msgspec.convert(members, Bundle, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
         raise ParseError(f"bundle: {error}", code="bundle.form") from None
-    names = [item.name for item in items]
-    if len(items) > limits.BUNDLE_ITEMS or names != sorted(set(names)):
+    _check(bundle)
+    return bundle
+
+
+def _check(bundle: Bundle) -> None:
+    names = [item.name for item in bundle.items]
+    if len(names) > limits.BUNDLE_ITEMS or names != sorted(set(names)):
         raise ParseError("bundle has too many items, or not in their order", code="bundle.form")
-    for item in items:
+    for item in bundle.items:
         item.reference  # noqa: B018 - raises for a name that nothing has
-    return items
+    if len(bundle.inputs) > MAX_INPUTS:
+        raise ParseError(f"bundle has more than {MAX_INPUTS} inputs", code="bundle.form")
+    for role, _ in bundle.inputs:
+        if role not in ROLES:
+            raise ParseError(
+                f"bundle has an input of unknown role {role[:64]!r}", code="bundle.form"
+            )
 
 
 def load_bundle(data: bytes, *, evidence: bytes | None = None) -> Endorsements:
-    """What a verifier needs of a bundle, of either version.
+    """What a verifier needs of a bundle.
 
     Args:
         data: the file.
@@ -108,17 +138,28 @@ def load_bundle(data: bytes, *, evidence: bytes | None = None) -> Endorsements:
         ParseError: not a bundle, or ``evidence`` is not evidence.
         UsageError: no evidence, and a bundle of several platforms (``bundle.several``).
     """
-    if _is_version_1(data):
-        return endorsements_from(unpack_bundle(data))
-    items = {item.name: item for item in read_bundle(data)}
-    if evidence is None:
-        return endorsements_of(items.values())
-    return endorsements_of(choose(items, evidence))
+    bundle = read_bundle(data)
+    items: Iterable[Item] = bundle.items
+    if evidence is not None and bundle.items:
+        items = choose({item.name: item for item in bundle.items}, evidence)
+    return merge(endorsements_of(items), _of_inputs(bundle.inputs))
 
 
-def _is_version_1(data: bytes) -> bool:
-    # A map of two whose first key is the shorter of "enarx-bundle" and "entries".
-    return data.startswith(b"\xa2\x67entries")
+def _of_inputs(inputs: Iterable[tuple[str, bytes]]) -> Endorsements:
+    try:
+        return endorsements_from(inputs)
+    except UsageError as error:  # a file that contradicts itself is no mistake of the caller
+        raise ParseError(f"bundle: {error.message}", code="bundle.form") from None
+
+
+def merge(published: Endorsements, given: Endorsements) -> Endorsements:
+    """Both together; what was given for this evidence goes before what is published."""
+    return msgspec.structs.replace(
+        given,
+        certificates=tuple(dict.fromkeys((*given.certificates, *published.certificates))),
+        crls=tuple(dict.fromkeys((*given.crls, *published.crls))),
+        dcap=given.dcap if given.dcap is not None else published.dcap,
+    )
 
 
 def choose(items: Mapping[str, Item], evidence: bytes) -> tuple[Item, ...]:
