@@ -429,3 +429,8 @@ def test_every_key_a_file_may_have_is_documented() -> None:
         if not any(form.format(key) in DOCUMENT for form in forms)
     ]
     assert not missing
+
+
+def test_key_of_very_many_parts_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="dots"):
+        Policy.from_toml("version = 1\na" + ".a" * 100_000 + " = 1")

@@ -14,6 +14,9 @@ from enarx.errors import ConfigError
 MAX_TOML_CHARACTERS: Final = 1024 * 1024
 """Policies are a page; a list of some ten thousand chips still fits."""
 
+MAX_DOTS: Final = 128
+"""Dots in one line: a dotted key of n names takes the TOML library n * n steps."""
+
 Path = tuple[str, ...]
 
 _SYNTAX: Final = re.compile(r"^(.*) \(at line (\d+), column (\d+)\)$")
@@ -40,6 +43,16 @@ class TomlReader:
             raise ConfigError(
                 f"file has {len(text)} characters, more than {MAX_TOML_CHARACTERS}", path=name
             )
+        for number, line in enumerate(text.splitlines(), start=1):
+            if line.count(".") > MAX_DOTS:
+                raise ConfigError(
+                    f"line has more than {MAX_DOTS} dots",
+                    path=name,
+                    line=number,
+                    column=1,
+                    hint="write long lists one value a line",
+                    code="config.toml",
+                )
         try:
             self.document: dict[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
