@@ -43,8 +43,8 @@ class TomlReader:
             raise ConfigError(
                 f"file has {len(text)} characters, more than {MAX_TOML_CHARACTERS}", path=name
             )
-        for number, line in enumerate(text.splitlines(), start=1):
-            if line.count(".") > MAX_DOTS:
+        for number, written in enumerate(text.splitlines(), start=1):
+            if written.count(".") > MAX_DOTS:
                 raise ConfigError(
                     f"line has more than {MAX_DOTS} dots",
                     path=name,
