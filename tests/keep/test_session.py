@@ -541,6 +541,23 @@ def test_the_attached_owner_is_told_that_the_silicon_is_gone(
     assert "silicon" in end.detail
 
 
+@pytest.mark.parametrize("gone", ["control", "report"])
+def test_an_owner_that_has_stopped_reading_does_not_keep_a_lost_keep_alive(
+    launch: Launch, example: Example, gone: str
+) -> None:
+    keep = launch()
+    data = [b"x" * limits.HTTP_CHUNK] * 16
+
+    async def go() -> int:
+        async with attached(keep, Workload(name="x", module=example("cat")), *data) as answer:
+            await anext(answer)
+            await asyncio.sleep(0.2)
+            getattr(keep, gone).close()
+            return await asyncio.to_thread(keep.wait)
+
+    assert asyncio.run(go()) != 0
+
+
 def test_halt_ends_the_keep_in_good_order(launch: Launch, example: Example) -> None:
     keep = launch()
     asyncio.run(deploy(keep, Workload(name="x", module=example("spin"), detach=True)))

@@ -44,6 +44,8 @@ BOOT_SECONDS = 30.0
 GOODBYE_SECONDS = 300.0
 """How long the owner may take to read the last of what was said, and to close: the end of
 the output may wait in a pager."""
+HASTY_SECONDS = 1.0
+"""The same where the keep loader or the silicon is gone or says Halt."""
 WARM_ROUNDS = 20
 """Python rewrites its code in place until it has seen it run a few times: before the fork."""
 _TO_KEEP: Any = ToKeep
@@ -141,14 +143,15 @@ class _Keep:
             ),
         )
         await session.finished()
-        for watcher in watchers:
-            watcher.cancel()
         _say(self._control, Progress(state=session.state, detail=session.detail))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_SECONDS):
-                await server.wait_closed()
+        closed = asyncio.create_task(server.wait_closed())
+        # A watcher that has ended, or ends now, heard that there is nobody to stay for.
+        await asyncio.wait(
+            {closed, *watchers}, timeout=GOODBYE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        await asyncio.wait({closed}, timeout=HASTY_SECONDS)
         server.close()
-        await server.wait_closed()
+        await closed
         return os.EX_OK if session.state is State.SHUTDOWN else os.EX_UNAVAILABLE
 
     async def _watch_control(self, session: Session) -> None:
