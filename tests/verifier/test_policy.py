@@ -387,6 +387,45 @@ def test_age_counts_from_the_oldest_part() -> None:
     assert late.failure is Failure.TIME
 
 
+def test_maximum_age_without_anything_that_has_a_date_is_not_met() -> None:
+    assert judged("max_age = '400d'", chip()).failure is Failure.TIME
+
+
+def test_verdict_lasts_no_longer_than_its_maximum_age_allows() -> None:
+    issued = AT - timedelta(days=10)
+    verdict = judged("max_age = '11d'", chip(crls=(crl(),)))
+    assert verdict.valid_until == issued + timedelta(days=11)
+
+
+# One technology's rules say nothing about the others
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[all]]\ntdx.tcb_status = ['UpToDate']",
+        "[[any]]\nrevocation = 'require'\ntdx.tcb_status = ['UpToDate']",
+        "[[any]]\nrevocation = 'require'\n[[any.all]]\ntdx.tcb_status = ['UpToDate']",
+        "[[any]]\nrevocation = 'require'\ntdx.tcb_status = ['UpToDate']\n[[any]]\nsnp.vmpl = [1]",
+    ],
+)
+def test_rules_for_one_technology_accept_no_other(text: str) -> None:
+    assert judged(text).failure is Failure.POLICY
+
+
+def test_alternative_for_this_technology_may_have_common_rules_beside_it() -> None:
+    text = "[[any]]\nrevocation = 'require'\nsnp.vmpl = [0]\n[[any]]\ntdx.required = ['pks']"
+    assert judged(text).tier is Tier.AFFIRMING
+
+
+def test_alternative_that_only_takes_notes_does_not_hold() -> None:
+    def notes(subject: Verified, trace: Trace, /) -> None:
+        trace.note("own.note", "a note")
+
+    policy = Policy(name="own", checks=(AnyOf((notes,)),), allow_simulated=True)
+    assert LISTED.appraise(policy).failure is Failure.POLICY
+
+
 # What the documentation shows
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "policy.md").read_text()

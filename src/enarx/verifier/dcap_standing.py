@@ -44,7 +44,8 @@ class Standing:
         evaluation_number: the lower of those of TCB info and QE identity, as Intel's own
             library reports it; 0 without either.
         revocation_checked: both lists were there, genuine and of the right issuers.
-        issued: oldest issue date among the collateral's parts; None without any.
+        issued: oldest issue date among the parts that Intel renews every month: TCB info, QE
+            identity and the PCK authority's list; None without any. The root's list lives a year.
         valid_until: when the first part runs out; None where nothing has an end.
         remedy: what to do about the TCB status; empty where it is up to date.
         findings: facts that a policy may care about.
@@ -119,9 +120,9 @@ def _issued(collateral: CollateralSet | None) -> datetime | None:
     if collateral is None:
         return None
     documents = (collateral.tcb_info.document, collateral.qe_identity.document)
-    lists = (collateral.root_crl, collateral.pck_crl)
     dates = [one.issued for one in documents if one is not None]
-    dates += [one.this_update for one in lists if one is not None]
+    if collateral.pck_crl is not None:
+        dates.append(collateral.pck_crl.this_update)
     return min(dates, default=None)
 
 

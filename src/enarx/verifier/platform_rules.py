@@ -224,24 +224,30 @@ class CollateralRequired(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MaximumAge(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest part of the collateral was issued at most this long before the appraisal."""
+    """The oldest part of the collateral was issued at most this long before the appraisal.
+
+    Evidence without any dated collateral fails: who leaves it out must not gain by it.
+    """
 
     age: timedelta
 
     def __call__(self, subject: Verified, trace: Trace, /) -> None:
         """See the class."""
         issued = subject.collateral_issued
-        if issued is None:
-            return
         trace.check(
-            subject.at - issued <= self.age,
+            issued is not None and subject.at - issued <= self.age,
             f"{subject.kind}.collateral_age",
             "collateral is recent enough",
             failure=Failure.TIME,
-            expected=f"at most {self.age} old",
-            found=f"{subject.at - issued} old",
+            expected=f"at most {_age(self.age)} old",
+            found=f"{_age(subject.at - issued)} old" if issued else "nothing that has a date",
             source="policy max_age",
             remedy="fetch fresh collateral (enarx endorsements fetch)",
-            valid_until=issued + self.age,
+            valid_until=issued + self.age if issued else None,
             depth=1,
         )
+
+
+def _age(age: timedelta) -> str:
+    """Days where there are any, otherwise hours, minutes and seconds."""
+    return f"{age.days} days" if age.days else str(age)

@@ -169,7 +169,7 @@ def _floor(document: dict[str, Any], *, allow_debug: bool) -> tuple[Check, ...]:
     checks: list[Check] = [ReportRequired(), Flags(kind="tpm", required=("key_proven",))]
     if not allow_debug:
         checks.append(NoDebug())
-    named = tuple(kind for kind in TECHNOLOGIES if kind in document)
+    named = _named(document)
     if named and "types" not in document:
         checks.append(Types(accepted=named))
     for kind in ("sgx", "tdx"):
@@ -178,6 +178,13 @@ def _floor(document: dict[str, Any], *, allow_debug: bool) -> tuple[Check, ...]:
             status = TcbStatus(accepted=ACCEPTABLE_STATUSES)
             checks.append(ForType(kind=kind, checks=(status,)))
     return tuple(checks)
+
+
+def _named(table: dict[str, Any]) -> tuple[str, ...]:
+    """The technologies a table has rules for, itself or in its ``all`` tables."""
+    inner = table.get("all", ())
+    within = {kind for one in inner if isinstance(one, dict) for kind in _named(one)}
+    return tuple(kind for kind in TECHNOLOGIES if kind in table or kind in within)
 
 
 def _base(reader: TomlReader, document: dict[str, Any]) -> Policy | None:
@@ -226,6 +233,10 @@ def _rules(reader: TomlReader, table: dict[str, Any], path: Path, *, depth: int)
             for number, one in enumerate(reader.tables(table[word], below)):
                 reader.only(one, _RULES, (*below, str(number)))
                 inner = _rules(reader, one, (*below, str(number)), depth=depth + 1)
+                if word == "any" and _named(one) and "types" not in one:
+                    # An alternative for one technology is none for the others, whatever
+                    # rules for all of them stand beside it.
+                    inner.insert(0, Types(accepted=_named(one)))
                 alternatives.append(AllOf(tuple(inner)))
             checks.append(combine(tuple(alternatives)))
     return checks

@@ -8,6 +8,7 @@ is are in :mod:`enarx.verifier.platform_rules`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -24,6 +25,9 @@ class Check(Protocol):
     def __call__(self, subject: Verified, trace: Trace, /) -> None:
         """Look at ``subject`` and add links to ``trace``."""
 
+
+TYPE_RULE: Final = "type"
+"""Name of the link that says whether the technology itself is accepted."""
 
 WITHOUT_DEBUG: Final = ("tpm",)
 """Technologies that protect no memory and so have no debug mode that could open it; their
@@ -234,14 +238,16 @@ class AnyOf(msgspec.Struct, frozen=True):
             bad = [link for link in links if link.outcome is Tier.CONTRAINDICATED]
             if bad:
                 failed.append(bad[0])
-            elif links and all(link.ok for link in links):
+            elif all(link.ok for link in links) and _says_something(links):
                 trace.extend(links)
                 return
-            elif links and warned is None:
+            elif _says_something(links) and warned is None:
                 warned = links
         if warned is not None:
             trace.extend(warned)
             return
+        # Of alternatives for other technologies there is nothing to say.
+        failed = [link for link in failed if link.name != TYPE_RULE]
         trace.check(
             False,
             f"{subject.kind}.any_of",
@@ -254,6 +260,10 @@ class AnyOf(msgspec.Struct, frozen=True):
             remedy=failed[0].remedy if failed else "add an alternative for this technology",
             depth=EVIDENCE_DEPTH,
         )
+
+
+def _says_something(links: Iterable[Link]) -> bool:
+    return any(link.outcome is not Tier.NONE for link in links)
 
 
 class ForType(msgspec.Struct, frozen=True, kw_only=True):
@@ -278,7 +288,7 @@ class Types(msgspec.Struct, frozen=True, kw_only=True):
         """See the class."""
         trace.check(
             subject.kind in self.accepted,
-            "type",
+            TYPE_RULE,
             "technology is accepted",
             failure=Failure.POLICY,
             expected=" or ".join(self.accepted),

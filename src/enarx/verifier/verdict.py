@@ -108,6 +108,10 @@ def conclude(verified: Verified, *, links: tuple[Link, ...], policy: str) -> Ver
         for link in links
         if link.outcome is Tier.CONTRAINDICATED and link.failure is not None
     )
+    # A rule such as the maximum age may let go of what the evidence itself would still allow.
+    ends = [link.valid_until for link in links if link.ok and link.valid_until is not None]
+    if verified.valid_until is not None:
+        ends.append(verified.valid_until)
     return Verdict(
         kind=verified.carrier or verified.kind,
         tier=tier,
@@ -117,7 +121,7 @@ def conclude(verified: Verified, *, links: tuple[Link, ...], policy: str) -> Ver
         trace=links,
         policy=policy,
         at=verified.at,
-        valid_until=verified.valid_until,
+        valid_until=min(ends, default=None),
         verified=verified,
         _describe=verified.describe,
     )
