@@ -543,6 +543,36 @@ def test_lists_may_come_by_themselves() -> None:
     assert good.verified.revocation_checked
 
 
+@pytest.mark.parametrize(
+    "listed", [crl(PCK_CA, SGX.pck), crl(SIMULATED_ROOT_NAME, SGX.ca)], ids=["pck", "root"]
+)
+def test_list_beside_those_of_the_collateral_revokes_as_well(listed: bytes) -> None:
+    endorsements = Endorsements(dcap=SGX.collateral(), crls=(listed,))
+    assert judge(SGX, endorsements=endorsements).failure is Failure.REVOKED
+
+
+@pytest.mark.parametrize(
+    "second",
+    [crl(PCK_CA, signer="other"), crl(PCK_CA)[:-1], crl(PCK_CA, next_update=NOW - ONE_SECOND)],
+    ids=["forged", "cut", "stale"],
+)
+def test_bad_list_beside_those_of_the_collateral_is_refused(second: bytes) -> None:
+    endorsements = Endorsements(dcap=SGX.collateral(), crls=(second,))
+    assert judge(SGX, endorsements=endorsements).tier is Tier.CONTRAINDICATED
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_lists_of_other_authorities_do_no_harm_beside_ours(first: bool) -> None:
+    ours = (crl(SIMULATED_ROOT_NAME), crl(PCK_CA))
+    other = (crl("Intel SGX PCK Processor CA"),)
+    lists = other + ours if first else ours + other
+    verdict = judge(SGX, endorsements=Endorsements(crls=lists))
+    assert verdict.tier is Tier.AFFIRMING
+    assert verdict.verified is not None
+    assert verdict.verified.revocation_checked
+    assert judge(SGX, endorsements=Endorsements(crls=other)).failure is Failure.COLLATERAL
+
+
 def test_event_log_beside_an_enclave_fits_nothing() -> None:
     endorsements = Endorsements(dcap=SGX.collateral(), event_log=b"[]")
     assert judge(SGX, endorsements=endorsements).failure is Failure.BINDING

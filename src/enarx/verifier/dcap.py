@@ -140,7 +140,7 @@ def _standing(
         signature.bound_data,
     )
     vouching = cache.get_or_make(vouching_key, lambda: vouch(signature, chain.leaf))
-    supplied = _supplied(endorsements, chain)
+    supplied, more = _supplied(endorsements, chain)
     td = quote.body if isinstance(quote.body, TdReportBody) else None
     td_key = (td.tee_tcb_svn, td.tee_tcb_svn2, td.mr_signer_seam, td.seam_attributes) if td else ()
 
@@ -150,27 +150,48 @@ def _standing(
             collateral = cache.get_or_make(
                 ("dcap.collateral", supplied), lambda: read_collateral(supplied, memo)
             )
-        return stand(kind, chain, vouching, signature.qe_report, collateral, td, memo)
+        return stand(kind, chain, vouching, signature.qe_report, collateral, more, td, memo)
 
-    standing = cache.get_or_make(("dcap.standing", kind, vouching_key, supplied, td_key), make)
+    standing = cache.get_or_make(
+        ("dcap.standing", kind, vouching_key, supplied, more, td_key), make
+    )
     return chain, vouching, standing
 
 
-def _supplied(endorsements: Endorsements, chain: PckChain) -> DcapCollateral | None:
-    """The collateral, with lists that came by themselves; None where there is nothing at all."""
+def _supplied(
+    endorsements: Endorsements, chain: PckChain
+) -> tuple[DcapCollateral | None, tuple[bytes, ...]]:
+    """The collateral, with lists that came by themselves, and lists beyond the two it holds.
+
+    Lists of other authorities are left alone where one of this chain's is there too: a fleet has
+    both of Intel's PCK authorities.
+    """
     collateral = endorsements.dcap or _NO_COLLATERAL
+    more: list[bytes] = []
+    foreign: list[bytes] = []
     for list_der in endorsements.crls:
-        name = "root_ca_crl" if _issued_by_root(list_der, chain) else "pck_crl"
-        if not getattr(collateral, name):
+        name = _place(list_der, chain)
+        if name is None:
+            foreign.append(list_der)
+        elif not getattr(collateral, name):
             collateral = msgspec.structs.replace(collateral, **{name: list_der})
-    return None if collateral == _NO_COLLATERAL else collateral
+        elif getattr(collateral, name) != list_der:
+            more.append(list_der)
+    if foreign and not (collateral.root_ca_crl or collateral.pck_crl):
+        collateral = msgspec.structs.replace(collateral, pck_crl=foreign[0])
+    return (None if collateral == _NO_COLLATERAL else collateral), tuple(more)
 
 
-def _issued_by_root(list_der: bytes, chain: PckChain) -> bool:
+def _place(list_der: bytes, chain: PckChain) -> str | None:
+    """Where in the collateral a list belongs; None for one of nobody in this chain."""
     try:
-        return chain.root is not None and load_crl(list_der).issuer == chain.root.subject
+        issuer = load_crl(list_der).issuer
     except ParseError:
-        return False  # it will be read again, and its fault named
+        return "pck_crl"  # it will be read again, and its fault named
+    if chain.root is not None and issuer == chain.root.subject:
+        return "root_ca_crl"
+    authority = chain.authority
+    return "pck_crl" if authority is not None and issuer == authority.subject else None
 
 
 _NO_COLLATERAL = DcapCollateral()

@@ -82,8 +82,8 @@ def read_collateral(collateral: DcapCollateral, memo: Memo) -> CollateralSet:
         qe_path, qe_chain_problem = tcb_path, tcb_chain_problem
     else:
         qe_path, qe_chain_problem = _signer_path(collateral.qe_identity_issuer_chain, memo)
-    root_crl, root_crl_problem = _revocation_list(collateral.root_ca_crl)
-    pck_crl, pck_crl_problem = _revocation_list(collateral.pck_crl)
+    root_crl, root_crl_problem = read_list(collateral.root_ca_crl)
+    pck_crl, pck_crl_problem = read_list(collateral.pck_crl)
     crl_path, crl_path_problem = _path(collateral.pck_crl_issuer_chain, memo)
     return CollateralSet(
         tcb_info=_document(
@@ -164,7 +164,8 @@ def _path(pem: bytes, memo: Memo) -> tuple[Path | None, str]:
     return path, path.problem
 
 
-def _revocation_list(der: bytes) -> tuple[RevocationList | None, str]:
+def read_list(der: bytes) -> tuple[RevocationList | None, str]:
+    """A revocation list, and why it cannot be read; neither where there are no bytes."""
     if not der:
         return None, ""
     try:

@@ -70,6 +70,7 @@ def stand(
     vouching: Vouching,
     qe_report: SgxReportBody,
     collateral: CollateralSet | None,
+    lists: tuple[bytes, ...],
     td: TdReportBody | None,
     memo: Memo,
 ) -> Standing:
@@ -81,12 +82,13 @@ def stand(
         vouching: what came of the quoting enclave's report.
         qe_report: that report.
         collateral: None where none was supplied.
+        lists: revocation lists of the chain's authorities beyond those of the collateral, DER.
         td: the TD report of a TDX quote, for its module; None for SGX.
         memo: of this appraisal.
     """
     entries: list[Entry] = []
     root = chain_entries(kind, chain, entries)  # 1.
-    revocation_checked = revocation_entries(kind, chain, collateral, memo, entries)  # 2.
+    revocation_checked = revocation_entries(kind, chain, collateral, lists, memo, entries)  # 2.
     tcb_info, qe_identity = document_entries(kind, chain, collateral, entries)  # 3.
     vouching_entries(kind, vouching, entries)  # 4.
     if qe_identity is not None:

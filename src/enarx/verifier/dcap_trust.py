@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enarx.verifier import roots
 from enarx.verifier.crl import RevocationList
 from enarx.verifier.dcap_chain import PckChain
-from enarx.verifier.dcap_collateral import CollateralSet
+from enarx.verifier.dcap_collateral import CollateralSet, read_list
 from enarx.verifier.dcap_links import (
     FOREIGN,
     PCK_PROFILE,
@@ -83,10 +83,11 @@ def revocation_entries(
     kind: str,
     chain: PckChain,
     collateral: CollateralSet | None,
+    lists: tuple[bytes, ...],
     memo: Memo,
     entries: list[Entry],
 ) -> bool:
-    """Step 2: both lists; true when they were there and are to be believed."""
+    """Step 2: both lists, and all others; true when both were there and are to be believed."""
     if collateral is None:
         return False
     if collateral.crl_issuer_path is not None or collateral.crl_issuer_problem:
@@ -102,6 +103,11 @@ def revocation_entries(
         if crl is None and not problem:
             continue
         believed += _crl_entries(kind, crl, problem, issuer, certificates, memo, entries)
+    for der in lists:
+        crl, problem = read_list(der)
+        of_root = crl is not None and chain.root is not None and crl.issuer == chain.root.subject
+        issuer, certificates = both[0][2:] if of_root else both[1][2:]
+        _crl_entries(kind, crl, problem, issuer, certificates, memo, entries)
     return believed == len(both)
 
 
