@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "host": ("enarx.cli.host:host", "Start, show and end the keep manager of this machine."),
     "platform": ("enarx.cli.platform:platform", "What this machine can do."),
     "measure": ("enarx.cli.measure:command", "Digests and launch measurements of a Keep."),
+    "image": ("enarx.cli.image:image", "Build the image of Keeps that are virtual machines."),
     "verify": ("enarx.cli.verify:verify", "Appraise evidence of any technology."),
     "endorsements": ("enarx.cli.endorsements:endorsements", "Fetch and bundle endorsements."),
 }

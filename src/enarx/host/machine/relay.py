@@ -14,12 +14,17 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from enarx.errors import EnarxError
+from enarx.errors import EnarxError, KeepLostError
 from enarx.host import packets
 from enarx.wire import framing
 from enarx.wire.limits import MESSAGE
 
 _PIECE: Final = 64 * 1024
+HELLO: Final = b"\nenarx machine is up\n"
+"""What the machine begins with (keep.machine.ports). The firmware before it has a driver for
+such ports: it would take what is said too early."""
+NOISE: Final = 1024 * 1024
+"""Bytes that the firmware may write there before that."""
 CONNECTIONS: Final = 64
 """Connections of one Keep at a time: it has one owner."""
 
@@ -30,14 +35,19 @@ async def relay_control(stream: socket.socket, packet_socket: socket.socket) -> 
     stream.setblocking(False)
     packet_socket.setblocking(False)
 
+    up = asyncio.Event()
+
     async def to_loader() -> None:
         frames = framing.FrameReader(limit=MESSAGE)
+        frames.feed(await _after_hello(stream))
+        up.set()
         while piece := await loop.sock_recv(stream, _PIECE):
             frames.feed(piece)
             while (message := frames.next()) is not None:
                 await packets.send(packet_socket, message)
 
     async def to_keep() -> None:
+        await up.wait()
         while True:
             packet, descriptors = await packets.receive(packet_socket, MESSAGE)
             packets.close(descriptors)
@@ -54,6 +64,22 @@ async def relay_control(stream: socket.socket, packet_socket: socket.socket) -> 
                 await task
         stream.close()
         packet_socket.close()
+
+
+async def _after_hello(stream: socket.socket) -> bytes:
+    """Wait for HELLO; what came with it. KeepLostError where it does not come."""
+    seen = b""
+    total = 0
+    while piece := await asyncio.get_running_loop().sock_recv(stream, _PIECE):
+        seen += piece
+        total += len(piece)
+        before, found, after = seen.partition(HELLO)
+        if found:
+            return after
+        if total > NOISE:
+            break
+        seen = before[-len(HELLO) :]
+    raise KeepLostError("the machine never said that it is up", code="keep.lost")
 
 
 class PortRelay:

@@ -56,6 +56,7 @@ def main() -> NoReturn:
         _note("network")
         channel = _start_zygote(listener)
         control = Port.open(CONTROL, limit=MESSAGE)
+        control.greet()
         attester = TpmAttester.open()
         _note("TPM")
         system.close()

@@ -15,6 +15,9 @@ from enarx.wire.codec import Message, pack
 
 CONTROL = "org.enarx.control"
 """Boot and Halt from the keep loader, Ready and Progress to it (`wire.loader`), as frames."""
+HELLO = b"\nenarx machine is up\n"
+"""What the control port begins with. Firmware may have a driver for such ports, take what is
+said too early and write what it likes: the loader says nothing, and heeds nothing, before this."""
 PORTS = "/sys/class/virtio-ports"
 WRITE_SECONDS = 10.0
 """How long the keep loader may take to read what it is told."""
@@ -56,13 +59,20 @@ class Port:
             return messages
         raise KeepLostError("the keep loader is gone", code="keep.loader-gone")
 
+    def greet(self) -> None:
+        """Say HELLO; frames follow. KeepLostError where nobody reads it."""
+        self._write(HELLO)
+
     def send(self, message: Message) -> None:
         """Send one message. KeepLostError where nobody reads it."""
         self.send_packed(pack(message))
 
     def send_packed(self, message: bytes) -> None:
         """As `send`, for a message that is encoded already."""
-        rest = memoryview(framing.frame(message))
+        self._write(framing.frame(message))
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
         waiting = select.poll()
         waiting.register(self._descriptor, select.POLLOUT)
         while rest:
