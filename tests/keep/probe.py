@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from enarx.keep import apploader
 from enarx.keep.sandbox import Levels, confine, credentials, landlock, libc, seccomp
+from enarx.keep.sandbox.descriptors import keep_only
 
 _SYSTEM_CALLS: dict[str, tuple[int, ...]] = {
     "ptrace": (101, 0, 0, 0, 0),
@@ -52,7 +52,7 @@ _SYSTEM_CALLS: dict[str, tuple[int, ...]] = {
 
 
 def main(request: Any, descriptors: list[int], levels: Levels) -> int:
-    descriptors = apploader._keep_only(descriptors)
+    descriptors = keep_only(descriptors)
     sockets = [socket.socket(fileno=number) for number in descriptors]
     control = sockets[1]
     try:

@@ -27,6 +27,7 @@ from enarx.evidence import cmw
 from enarx.keep import attester
 from enarx.keep.identity import Identity
 from enarx.keep.sandbox import Levels, confine, root, seccomp
+from enarx.keep.sandbox.descriptors import keep_only
 from enarx.keep.session import Session
 from enarx.keep.workload import WorkloadProcess
 from enarx.wire import limits, problem
@@ -61,8 +62,7 @@ def main(request: Fork, descriptors: list[int], levels: Levels) -> int:
         descriptors: report channel, control socket, listener.
         levels: of the sandbox, those entered before the fork.
     """
-    descriptors = _keep_only(descriptors)
-    report, control, listener = (socket.socket(fileno=number) for number in descriptors)
+    report, control, listener = (socket.socket(fileno=number) for number in keep_only(descriptors))
     try:
         confine(levels, uid=request.uid)
         gc.enable()
@@ -136,12 +136,8 @@ class _Keep:
         ]
         _say(self._control, Ready(certificate=identity.certificate))
         missing = ", ".join(f"{name} ({why})" for name, why in self._levels.missing.items())
-        _say(
-            self._control,
-            Progress(
-                state=State.READY, detail=f"this machine does not give: {missing}" * bool(missing)
-            ),
-        )
+        detail = f"this machine does not give: {missing}" if missing else ""
+        _say(self._control, Progress(state=State.READY, detail=detail))
         await session.finished()
         _say(self._control, Progress(state=session.state, detail=session.detail))
         closed = asyncio.create_task(server.wait_closed())
@@ -225,26 +221,6 @@ async def _refuse(_: Request) -> Response:
     raise RefusedError("nobody is served here", code="keep.not-owner")
 
 
-def _keep_only(descriptors: list[int]) -> list[int]:
-    """Close all descriptors but these, which move to 3, 4, 5.
-
-    0, 1 and 2 become pipes whose other ends are closed: nothing to read, nobody to write
-    to, and no later socket can take their numbers.
-    """
-    highest = max(descriptors) + 3
-    moved = [os.dup2(number, highest + index) for index, number in enumerate(descriptors)]
-    reader, writer = os.pipe()
-    _, orphan = os.pipe()
-    high = [os.dup2(number, highest + 10 + index) for index, number in enumerate((reader, orphan))]
-    del reader, writer
-    os.dup2(high[0], 0)
-    os.dup2(high[1], 1)
-    os.dup2(high[1], 2)
-    result = [os.dup2(number, 3 + index, inheritable=False) for index, number in enumerate(moved)]
-    os.closerange(3 + len(result), os.sysconf("SC_OPEN_MAX"))
-    return result
-
-
 def _await_boot(report: socket.socket, control: socket.socket) -> Boot:
     """The first packet on the control socket."""
     waiting = select.poll()
@@ -272,13 +248,12 @@ def _check(boot: Boot, record: LaunchRecord, request: Fork) -> InitData:
         )
     if (record.payload, record.runtime) != (request.payload, request.runtime):
         raise HostError("zygote and silicon disagree on what was launched", code="keep.launch")
-    for name, expected in (("back end", record.backend), ("kuuid", request.kuuid)):
-        found = init.backend if name == "back end" else init.kuuid
-        if found != expected:
-            raise RefusedError(
-                f"the init data name another {name} than this Keep was launched with",
-                code="keep.init-data",
-            )
+    if (init.backend, init.kuuid) != (record.backend, request.kuuid):
+        raise RefusedError(
+            f"the init data are for Keep {init.kuuid.hex()} on {init.backend}, this is"
+            f" {request.kuuid.hex()} on {record.backend}",
+            code="keep.init-data",
+        )
     return init
 
 

@@ -28,12 +28,10 @@ _PID_BYTES = 4
 _NOT_GIVEN = frozenset(
     {
         errno.EPERM,
-        errno.EACCES,
         errno.ENOSYS,
         errno.EOPNOTSUPP,
         errno.ENOSPC,  # the limit on namespaces is reached, or set to none
         errno.EUSERS,  # likewise, nesting
-        errno.ENOENT,  # no /proc to write the user namespace's maps to
     }
 )
 """Errors by which a kernel says: you may not, or, I cannot."""
