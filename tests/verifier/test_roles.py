@@ -164,3 +164,9 @@ def test_root_of_one_technology_is_none_of_another() -> None:
         for kind in root.kinds:
             assert pinned(spki, kind=kind) is root
         assert pinned(spki, kind="other") is None
+
+
+def test_hexadecimal_text_is_told_from_evidence() -> None:
+    with pytest.raises(ParseError) as caught:
+        kind_of(chip().evidence().hex().encode())
+    assert caught.value.code == "verify.hex"

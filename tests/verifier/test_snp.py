@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 
@@ -439,6 +440,28 @@ def table(made: Snp, **replaced: bytes) -> bytes:
 def test_certificate_table_alone_is_enough() -> None:
     made = chip()
     assert made.appraise(endorsements=Endorsements(cert_table=table(made))).tier is Tier.AFFIRMING
+
+
+def test_entries_of_the_hosts_own_in_the_table_are_left_alone() -> None:
+    made = chip()
+    entries = {"9f4116cd-c503-4f4a-8f6f-fb68882f4ce2": b"an endorsement of the cloud's own"}
+    endorsements = Endorsements(cert_table=table(made, **entries))
+    assert made.appraise(endorsements=endorsements).tier is Tier.AFFIRMING
+
+
+def test_table_may_hold_a_list_in_pem_and_zeros_that_fill_a_page() -> None:
+    made = chip()
+    listed = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(crl())
+    listed += b"-----END X509 CRL-----\n"
+    endorsements = Endorsements(
+        cert_table=table(made, crl=listed, ark=made.ark.der() + bytes(5), vcek=made.leaf_der())
+    )
+    verdict = made.appraise(endorsements=endorsements)
+    assert verdict.tier is Tier.AFFIRMING
+    assert verdict.verified is not None
+    assert verdict.verified.revocation_checked
+    spoilt = Endorsements(cert_table=table(made, ark=made.ark.der() + b"\0\1"))
+    assert made.appraise(endorsements=spoilt).failure is Failure.CHAIN
 
 
 def test_damaged_table_is_refused_though_good_certificates_stand_beside_it() -> None:

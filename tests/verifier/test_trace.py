@@ -133,3 +133,15 @@ def test_links_carry_their_time() -> None:
     trace = Trace()
     trace.check(True, "a", "a", failure=Failure.TIME, valid_until=until)
     assert trace.links[0].valid_until == until
+
+
+def test_cache_holds_no_more_bytes_than_it_may() -> None:
+    cache = Cache(key_bytes=1000)
+    for number in range(10):
+        cache.keep(("x", (bytes(399), bytes([number]))), number)
+    assert len(cache) == 2
+    assert cache.find(("x", (bytes(399), b"\x09"))) == 9
+    cache.keep((bytes(1001),), "too large for all of it")
+    assert len(cache) == 0
+    cache.keep((b"small",), 1)
+    assert cache.find((b"small",)) == 1

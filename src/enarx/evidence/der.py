@@ -82,6 +82,15 @@ def read_whole(data: bytes, *, tag: int) -> bytes:
     return content
 
 
+def without_padding(data: bytes) -> bytes:
+    """One element without the zeros behind it; whatever is anything else comes back as it is."""
+    try:
+        _, _, end = read_any(data, 0)
+    except ParseError:
+        return data
+    return data if any(data[end:]) else data[:end]
+
+
 def elements(content: bytes) -> Iterator[tuple[int, bytes]]:
     """All (tag, content) of a constructed element's content, which they must fill exactly.
 

@@ -18,6 +18,9 @@ _DER_SEQUENCE: Final = 0x30
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 _QUOTE_VERSIONS: Final = (b"\x03\x00", b"\x04\x00", b"\x05\x00")
 _ECDSA_P256: Final = b"\x02\x00"
+_HEX: Final = b"0123456789abcdefABCDEF \t\r\n"
+_TEXT_BYTES: Final = 64
+"""No evidence begins with so many bytes that are all hexadecimal digits."""
 _JWT: Final = b"eyJ"
 """Base64 of an opening brace and quote: how the header of every JWT begins."""
 _STARTS: Final = {
@@ -37,6 +40,13 @@ def kind_of(evidence: bytes) -> str:
     Raises:
         ParseError: the bytes look like no evidence known.
     """
+    if len(evidence) > _TEXT_BYTES and not evidence[:_TEXT_BYTES].translate(None, delete=_HEX):
+        raise ParseError(
+            "this is text in hexadecimal, evidence is bytes",
+            offset=0,
+            hint="convert it first, such as with `xxd -r -p`",
+            code="verify.hex",
+        )
     if evidence[_QE_VENDOR_AT : _QE_VENDOR_AT + 16] == _INTEL_QE_VENDOR:
         return _tee_of(evidence) or _unrecognised(evidence)
     for start, kind in _STARTS.items():

@@ -15,6 +15,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from enarx.errors import ParseError
+from enarx.evidence.der import without_padding
 from enarx.evidence.snp import (
     SIGNED_BY_VLEK,
     Product,
@@ -25,7 +26,7 @@ from enarx.evidence.snp import (
 from enarx.evidence.vcek import STRUCT_VERSION, LeafExtensions
 from enarx.verifier import roots, x509
 from enarx.verifier.cache import Cache
-from enarx.verifier.crl import RevocationList, load_crl
+from enarx.verifier.crl import RevocationList, crl_der, load_crl
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Link, Trace
 from enarx.verifier.verified import RootOfTrust
@@ -91,19 +92,10 @@ def pool_of(endorsements: Endorsements, cache: Cache, *, own: tuple[bytes, ...] 
 
 def _read_pool(key: tuple[object, ...], endorsements: Endorsements, own: tuple[bytes, ...]) -> Pool:
     problems: list[str] = []
-    crls = list(endorsements.crls)
-    table_ders: list[bytes] = []
-    try:
-        entries = (
-            parse_certificate_table(endorsements.cert_table) if endorsements.cert_table else ()
-        )
-        for role, content in entries:
-            if role == "crl":
-                crls.append(content)
-            else:
-                table_ders.extend(x509.load_certificates(content))
-    except ParseError as error:
-        problems.append(error.message)
+    table_ders, table_crls, table_problem = _read_table(endorsements.cert_table)
+    crls = [*endorsements.crls, *table_crls]
+    if table_problem:
+        problems.append(table_problem)
     explicit, unread = x509.load_pool(dict.fromkeys((*own, *endorsements.certificates)))
     table, unread_table = x509.load_pool(dict.fromkeys(table_ders))
     problems += [*unread, *(f"certificate table: {problem}" for problem in unread_table)]
@@ -127,6 +119,25 @@ def _read_pool(key: tuple[object, ...], endorsements: Endorsements, own: tuple[b
         crls=lists,
         problems=(*problems, *unread_lists),
     )
+
+
+def _read_table(table: bytes) -> tuple[list[bytes], list[bytes], str]:
+    """Certificates and lists of a host's certificate table, and why it cannot be read.
+
+    Entries with other GUIDs are the host's own business (clouds put measurement endorsements
+    there); zeros behind DER only fill a page.
+    """
+    ders: list[bytes] = []
+    crls: list[bytes] = []
+    try:
+        for role, content in parse_certificate_table(table) if table else ():
+            if role == "crl":
+                crls.append(without_padding(crl_der(content)))
+            elif role in ("vcek", "vlek", "ask", "ark"):
+                ders += [without_padding(one) for one in x509.load_certificates(content)]
+    except ParseError as error:
+        return ders, crls, error.message
+    return ders, crls, ""
 
 
 def _read_lists(
