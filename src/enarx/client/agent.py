@@ -36,7 +36,14 @@ from enarx.client.manager import Manager
 from enarx.client.session import Session
 from enarx.errors import EnarxError, HostError, ProtocolError, UsageError, VerificationError
 from enarx.wire import limits
-from enarx.wire.attestation import AttestRequest, AttestResponse, Manifests, init_data
+from enarx.wire.attestation import (
+    ActivateRequest,
+    ActivateResponse,
+    AttestRequest,
+    AttestResponse,
+    Manifests,
+    init_data,
+)
 from enarx.wire.endpoint import Endpoint
 from enarx.wire.fields import Limits
 from enarx.wire.manager import Contract, ContractList, CreateKeep, HostStatus, KeepList, KeepStatus
@@ -47,6 +54,8 @@ if TYPE_CHECKING:
     from enarx.verifier.policy import Policy
 
 NONCE_BYTES: Final = 32
+TPM_BACKENDS: Final = ("tpm",)
+"""Back ends whose evidence is a TPM's."""
 DEFAULT_SIMULATED: Final = "sim-sgx"
 
 
@@ -211,6 +220,7 @@ class AsyncKeep:
             limit=limits.ATTESTATION,
             timeout=self.client.timeouts.attest,
         )
+        response = await self._activated(response)
         # 5. What the silicon must have measured, computed from what was asked for.
         data = init_data(
             kuuid=self.kuuid.bytes,
@@ -232,6 +242,23 @@ class AsyncKeep:
         differing = await appraiser.explain(appraisal, asked.expected, self._manifests)
         return Attestation(
             keep=self, response=response, appraisal=appraisal, asked=asked, differences=differing
+        )
+
+    async def _activated(self, response: AttestResponse) -> AttestResponse:
+        """3. and 4. once more, where the silicon is a TPM."""
+        if self.backend not in TPM_BACKENDS:
+            return response
+        from enarx.client.activation import activate
+
+        return await activate(response, nonce=self._nonce, ask=self._activate)
+
+    async def _activate(self, request: ActivateRequest) -> ActivateResponse:
+        return await self._manager.call(
+            "POST",
+            f"/v1/keeps/{self.kuuid}/activate",
+            request,
+            ActivateResponse,
+            timeout=self.client.timeouts.attest,
         )
 
     async def _manifests(self) -> Manifests:

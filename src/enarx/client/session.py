@@ -15,7 +15,7 @@ from typing import Final, cast
 from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.identity import Identity
 from enarx.client.tls import open_keep
-from enarx.errors import EnarxError, KeepLostError, LimitError, ProtocolError, UnreachableError
+from enarx.errors import KeepLostError, LimitError, ProtocolError, UnreachableError
 from enarx.wire import limits
 from enarx.wire.codec import pack, unpack
 from enarx.wire.endpoint import Endpoint
@@ -159,7 +159,7 @@ class Run:
         self.ended: Ended | None = None
         self._connection, self._limits, self._timeouts = connection, bounds, timeouts
         self._pieces: AsyncIterator[bytes] | None = None
-        self._stdin_error: OSError | None = None
+        self._input_error: BaseException | None = None
 
     async def feed(
         self, workload: Workload, stdin: AsyncIterator[bytes] | None
@@ -173,10 +173,12 @@ class Run:
                 async for data in stdin:
                     for start in range(0, len(data), limits.HTTP_CHUNK):
                         yield _input(Stdin(data=data[start : start + limits.HTTP_CHUNK]))
-        except OSError as error:
-            # An end of input here would pass half an input for a whole one.
-            self._stdin_error = error
-            await self._connection.close()
+        except BaseException as error:
+            # No end of input is sent: it would pass half an input for a whole one. Who reads
+            # the events is told; who still waits for the first of them sees this error itself.
+            self._input_error = error
+            if self._pieces is not None:
+                await self._connection.close()
             raise
         yield _input(StdinEnd())
 
@@ -228,12 +230,13 @@ class Run:
         except (OSError, UnreachableError) as error:
             raise self._why_gone(error) from None
 
-    def _why_gone(self, error: Exception) -> EnarxError:
-        if self._stdin_error is not None:
+    def _why_gone(self, error: Exception) -> Exception:
+        cause = self._input_error
+        if isinstance(cause, OSError):
             return KeepLostError(
-                f"standard input cannot be read: {self._stdin_error.strerror}", code="client.stdin"
+                f"standard input cannot be read: {cause.strerror}", code="client.stdin"
             )
-        return _lost(str(error))
+        return cause if isinstance(cause, Exception) else _lost(str(error))
 
 
 class _Order:

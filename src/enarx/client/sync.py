@@ -6,6 +6,7 @@ that this also works where another event loop runs (notebooks).
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -190,9 +191,15 @@ class Session:
 
     @contextlib.contextmanager
     def run(self, workload: Workload, *, stdin: bytes | Iterable[bytes] = b"") -> Iterator[Run]:
-        """9. Send the one workload of this Keep; it ends when this context does."""
-        pieces = (stdin,) if isinstance(stdin, bytes) else stdin
-        context = self._session.run(workload, stdin=_pieces(pieces))
+        """9. Send the one workload of this Keep; it ends when this context does.
+
+        Args:
+            workload: module, configuration and secrets.
+            stdin: what it reads: all of it, or pieces, taken as the Keep asks for them in a
+                thread of their own, so that they may depend on what the workload wrote.
+        """
+        given = _whole(stdin) if isinstance(stdin, bytes) else _pieces(iter(stdin))
+        context = self._session.run(workload, stdin=given)
         run = self._portal.call(context.__aenter__())
         try:
             yield Run(self._portal, run)
@@ -258,8 +265,13 @@ def _iterate(portal: Portal, events: AsyncIterator[Event]) -> Iterator[Event]:
         yield event
 
 
-async def _pieces(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    for piece in pieces:
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    if data:
+        yield data
+
+
+async def _pieces(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         if piece:
             yield piece
 
