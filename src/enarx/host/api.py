@@ -30,7 +30,7 @@ from enarx.wire.manager import (
 
 log = logging.getLogger("enarx.host")
 
-_KEEP_PATH = re.compile(r"/v1/keeps/([0-9a-f-]{36})(/attest|/manifests)?")
+_KEEP_PATH = re.compile(r"/v1/keeps/([0-9a-f-]{36})(/attest|/activate|/manifests)?")
 
 
 class Api:
@@ -125,6 +125,15 @@ async def _attest(keeps: Keeps, keep: Keep, request: http.Request) -> http.Respo
     return http.Response(body=answer)
 
 
+async def _activate(keeps: Keeps, keep: Keep, request: http.Request) -> http.Response:
+    """3. and 4. once more, of a Keep with a TPM; unread, as before."""
+    answer = await keeps.ask(
+        keep, "POST", "/v1/keep/activate", await request.read(MESSAGE),
+        limit=MESSAGE, timeout=limits.ATTEST_SECONDS,
+    )  # fmt: skip
+    return http.Response(body=answer)
+
+
 async def _manifests(keeps: Keeps, keep: Keep, _request: http.Request) -> http.Response:
     answer = await keeps.ask(
         keep, "GET", "/v1/keep/manifests", limit=MANIFEST, timeout=limits.SILICON_SECONDS
@@ -138,6 +147,7 @@ _KEEP_ROUTES: dict[
     ("GET", ""): _show,
     ("DELETE", ""): _end,
     ("POST", "/attest"): _attest,
+    ("POST", "/activate"): _activate,
     ("GET", "/manifests"): _manifests,
 }
 

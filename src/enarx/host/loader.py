@@ -31,7 +31,12 @@ from enarx.host.chip import Chip
 from enarx.host.keepprocess import KeepProcess
 from enarx.host.notify import notify_systemd
 from enarx.wire import http
-from enarx.wire.attestation import AttestRequest, AttestResponse
+from enarx.wire.attestation import (
+    ActivateRequest,
+    ActivateResponse,
+    AttestRequest,
+    AttestResponse,
+)
 from enarx.wire.codec import pack, unpack
 from enarx.wire.limits import MESSAGE
 from enarx.wire.manager import KeepStatus, State
@@ -50,6 +55,7 @@ class Loader:
         self._order = order.read_order(directory)
         self._keep: KeepProcess | None = None
         self._answer: asyncio.Task[bytes] | None = None
+        self._making = False
         self._watchers: list[asyncio.Task[None]] = []
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
@@ -94,6 +100,9 @@ class Loader:
             case "POST", "/v1/keep/attest":
                 asked = unpack(await request.read(MESSAGE), AttestRequest)
                 return http.Response(body=await self._attest(asked))
+            case "POST", "/v1/keep/activate":
+                activate = unpack(await request.read(MESSAGE), ActivateRequest)
+                return http.reply(await self._activate(activate))
             case "GET", "/v1/keep/manifests":
                 with contextlib.closing(Chip.connect(Path(self._order.silicon))) as chip:
                     return http.Response(body=await chip.manifests())
@@ -105,12 +114,7 @@ class Loader:
 
     async def _attest(self, asked: AttestRequest) -> bytes:
         """Steps 3 and 4. Asked again, it gives the same answer."""
-        if asked.nonce != self._order.nonce:
-            raise RefusedError(
-                "this nonce is not the one that the Keep was created with",
-                hint="Create another Keep: each has one nonce, which is in its evidence.",
-                code="keep.wrong-nonce",
-            )
+        self._check_nonce(asked.nonce)
         if self._ending.is_set():
             raise KeepLostError(f"the Keep has ended: {self._status.detail}", code="keep.ended")
         if self._answer is None:
@@ -118,7 +122,26 @@ class Loader:
         # One caller that goes away must not end what another waits for.
         return await asyncio.shield(self._answer)
 
+    async def _activate(self, asked: ActivateRequest) -> ActivateResponse:
+        """Steps 3 and 4 once more: the Keep, if its silicon is a TPM, proves which one."""
+        self._check_nonce(asked.nonce)
+        if self._keep is None or self._making:
+            raise RefusedError(
+                "there is no evidence yet that this could be about", code="keep.not-attested"
+            )
+        proof = await self._keep.activate(credential=asked.credential, seed=asked.seed)
+        return ActivateResponse(proof=proof)
+
+    def _check_nonce(self, nonce: bytes) -> None:
+        if nonce != self._order.nonce:
+            raise RefusedError(
+                "this nonce is not the one that the Keep was created with",
+                hint="Create another Keep: each has one nonce, which is in its evidence.",
+                code="keep.wrong-nonce",
+            )
+
     async def _make_keep(self) -> bytes:
+        self._making = True
         try:
             with contextlib.closing(await self._find_silicon()) as chip:
                 keep, answer = await self._launch(chip)
@@ -131,8 +154,12 @@ class Loader:
                 f"the Keep ended while it was made: {self._status.detail or error}",
                 code="keep.lost",
             ) from None
+        finally:
+            self._making = False
         self._watchers.append(asyncio.create_task(self._follow(keep)))
         self._keep_changed()
+        if not keep.process.alive():
+            self._keep_gone()
         return pack(answer)
 
     async def _find_silicon(self) -> Chip:
@@ -199,6 +226,9 @@ class Loader:
 
     def _keep_gone(self) -> None:
         """The Keep's process has ended; its own last word says whether in good order."""
+        if self._making:
+            # Whoever waits for it finds out, and knows more.
+            return
         keep = self._keep
         if keep is not None and keep.state in _ENDED:
             self._end(keep.state, keep.detail)

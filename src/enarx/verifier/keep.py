@@ -52,6 +52,7 @@ class KeepRequest(msgspec.Struct, frozen=True, kw_only=True):
         nonce: what was sent.
         init_data: the init data, encoded; computed from the request, never taken from the host.
         references: good payloads, runtimes and launch measurements; all three must be there.
+            Where there are registers, too, each of them is compared.
     """
 
     kind: str
@@ -123,7 +124,8 @@ def appraise_keep(
         valid_until=until,
         describe=lambda: {**verified.describe(), "keep": _describe(parsed, claims)},
     )
-    verdict = judge(seen, policy=policy, context=context)  # 5.
+    registers = ReferenceValues(registers=request.references.registers)
+    verdict = judge(seen, policy=policy, references=registers, context=context)  # 5.
     return KeepAppraisal(verdict=verdict, claims=claims, evidence=message.evidence)
 
 

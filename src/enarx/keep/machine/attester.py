@@ -20,3 +20,6 @@ class Attester(Protocol):
 
     def report(self, report_data: bytes) -> ReportReply:
         """Evidence over 64 bytes."""
+
+    def activate(self, *, credential: bytes, encrypted_seed: bytes) -> bytes:
+        """Where the silicon is a TPM: proof that its two keys live together. Else HostError."""

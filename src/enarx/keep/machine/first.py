@@ -30,7 +30,7 @@ from enarx.wire import problem, zygote
 from enarx.wire.attestation import InitData
 from enarx.wire.codec import Message, pack, unpack
 from enarx.wire.limits import MESSAGE
-from enarx.wire.loader import Boot, BootFailed
+from enarx.wire.loader import Activate, Activated, Boot, BootFailed, ToKeep
 from enarx.wire.silicon import PACKET, GetReport, LaunchRecord
 
 RECORD = "/launch.cbor"
@@ -202,11 +202,26 @@ class _Machine:
                 self._port.send_packed(packet)
         return bool(packet)
 
+    def _activate(self, message: bytes) -> bool:
+        """Answer a credential here, where the TPM is; False where the message is something else."""
+        order: ToKeep = unpack(message, ToKeep)  # type: ignore[arg-type]
+        if not isinstance(order, Activate):
+            return False
+        answer: Message
+        try:
+            proof = self._attester.activate(credential=order.credential, encrypted_seed=order.seed)
+            answer = Activated(proof=proof)
+        except EnarxError as error:
+            answer = BootFailed(problem=problem.from_error(error))
+        self._port.send(answer)
+        return True
+
     def _tell_keep(self) -> bool:
         """What the loader says; False when it is gone, and the Keep then sees that, too."""
         try:
             for message in self._port.receive():
-                self._control.send(message)
+                if not self._activate(message):
+                    self._control.send(message)
         except (BrokenPipeError, ConnectionResetError):
             return False
         except (KeepLostError, ProtocolError):
