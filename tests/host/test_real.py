@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,3 +210,55 @@ def test_a_hundred_real_keeps_at_once(host: RunningHost, identity: Identity) -> 
     assert len(before) > 200
     host.close()
     within(NOTICED, lambda: not [pid for pid in before if Path(f"/proc/{pid}").exists()])
+
+
+# -- without root
+
+_AS_NOBODY = """
+hidden=$1 needed=$2 user=$3; shift 3
+if [ -n "$hidden" ]; then
+    # The interpreter lies where only root may pass: it is shown to others in this namespace.
+    mount --bind "$needed" /mnt
+    mount -t tmpfs -o mode=755 tmpfs "$hidden"
+    mkdir -p "$needed"
+    mount --bind /mnt "$needed"
+fi
+exec setpriv --reuid "$user" --regid "$user" --clear-groups "$@"
+"""
+_NOBODY = 65533
+
+
+def as_nobody() -> tuple[str, ...]:
+    """The command line of a host that an ordinary user runs."""
+    needed = Path(sys.base_prefix)
+    hidden = next((p for p in reversed(needed.parents) if not p.stat().st_mode & 0o001), None)
+    for path in (Path(sys.prefix), Path(__file__)):
+        if any(not parent.stat().st_mode & 0o001 for parent in path.parents):
+            pytest.skip(f"{path} cannot be reached by other users")
+    return (
+        "unshare", "--mount", "--propagation", "private", "bash", "-euc", _AS_NOBODY, "nobody",
+        str(hidden or ""), str(needed), str(_NOBODY), *REAL,
+    )  # fmt: skip
+
+
+def test_a_host_without_root_has_keeps_in_namespaces_of_their_own(
+    start: Start, identity: Identity
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    directory = Path(tempfile.mkdtemp(prefix="ehost", dir="/tmp"))
+    os.chown(directory, _NOBODY, _NOBODY)
+    host = start(program=as_nobody(), directory=directory)
+    assert host.status.launcher == "supervised"
+    keep = host.create(owner=identity.certificate)
+    response = keep.attest()
+    asyncio.run(session(response, identity).deploy(workload(FOR_EVER)))
+    within(PATIENCE, lambda: keep.status().state is State.RUNNING)
+    assert read_order(keep.directory).uid == 0
+    loader = keep.loader()
+    assert Path(f"/proc/{loader.pid}").stat().st_uid == _NOBODY
+    before = host.processes()
+    host.signal(signal.SIGTERM)
+    host.manager.wait(PATIENCE)
+    within(NOTICED, lambda: not [pid for pid in before if Path(f"/proc/{pid}").exists()])
+    assert not host.run.exists()

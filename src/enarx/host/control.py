@@ -73,6 +73,8 @@ def _arguments(options: Options, ready: int) -> list[str]:
         arguments += ["--listen", options.listen]
     if options.payload is not None:
         arguments += ["--payload", str(options.payload.absolute())]
+    if options.image is not None:
+        arguments += ["--image", str(options.image.absolute())]
     if options.any_tenant:
         arguments.append("--any-tenant")
     for tenant in options.tenants:

@@ -17,6 +17,8 @@ from enarx.errors import EnarxError, HostError, KeepLostError, UnreachableError
 from enarx.host import backends, limits
 from enarx.host.cgroup import KeepGroup
 from enarx.host.launcher import Launcher
+from enarx.host.machine import keep as machines
+from enarx.host.machine.tpm import AUTHORITY
 from enarx.host.order import (
     CGROUP,
     LOADER_SOCKET,
@@ -44,10 +46,13 @@ class Keeps:
     """The Keeps of one host. `listen` is the address of their ports; empty: Unix sockets only."""
 
     def __init__(
-        self, run: RunDir, *, launcher: Launcher, silicon: SiliconProcess, listen: str
-    ) -> None:
+        self, run: RunDir, *, launcher: Launcher, silicon: SiliconProcess, listen: str,
+        image: Path | None = None, state: Path | None = None,
+    ) -> None:  # fmt: skip
+        """image: directory of the VM image. state: where the TPMs' authority is kept."""
         self._run, self._launcher, self._silicon = run, launcher, silicon
         self._listen = listen
+        self._image, self._authority = image, (state or run.root) / AUTHORITY
         self._launches = asyncio.Semaphore(limits.LAUNCHES)
         self._burials: set[asyncio.Task[None]] = set()
         self._uids = _uids_to_be_had()
@@ -57,7 +62,7 @@ class Keeps:
     def contracts(self) -> tuple[Contract, ...]:
         """The back ends of this host."""
         simulated = backends.simulated(self._silicon.status, self._silicon.trouble)
-        return simulated + self._hardware
+        return (*simulated, machines.contract(self._image), *self._hardware)
 
     async def create(self, request: CreateKeep, principal: str) -> KeepStatus:
         """Step 1: a Keep for `principal`; step 2: its loader."""
@@ -207,6 +212,8 @@ class Keeps:
             listen=self._listen if kind == "cert" else "",
             uid=self._uid(kuuid),
             reader=int(name) if kind == "uid" else os.geteuid(),
+            image=str(self._image) if request.backend == machines.BACKEND else "",
+            authority=str(self._authority) if request.backend == machines.BACKEND else "",
         )
 
     def _uid(self, kuuid: bytes) -> int:

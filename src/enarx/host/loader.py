@@ -29,6 +29,7 @@ from enarx.errors import EnarxError, HostError, KeepLostError, RefusedError, Usa
 from enarx.host import cgroup, limits, order, require_linux
 from enarx.host.chip import Chip
 from enarx.host.keepprocess import KeepProcess
+from enarx.host.machine.keep import MachineKeep
 from enarx.host.notify import notify_systemd
 from enarx.wire import http
 from enarx.wire.attestation import (
@@ -54,6 +55,7 @@ class Loader:
         self._unit = unit
         self._order = order.read_order(directory)
         self._keep: KeepProcess | None = None
+        self._machine: MachineKeep | None = None
         self._answer: asyncio.Task[bytes] | None = None
         self._making = False
         self._watchers: list[asyncio.Task[None]] = []
@@ -103,6 +105,12 @@ class Loader:
             case "POST", "/v1/keep/activate":
                 activate = unpack(await request.read(MESSAGE), ActivateRequest)
                 return http.reply(await self._activate(activate))
+            case "GET", "/v1/keep/manifests" if self._order.image:
+                raise RefusedError(
+                    "a Keep that is a machine has no list of files but that of its image",
+                    hint="Build the image again and compare: enarx image reproduce DIR.",
+                    code="keep.manifests",
+                )
             case "GET", "/v1/keep/manifests":
                 with contextlib.closing(Chip.connect(Path(self._order.silicon))) as chip:
                     return http.Response(body=await chip.manifests())
@@ -143,8 +151,11 @@ class Loader:
     async def _make_keep(self) -> bytes:
         self._making = True
         try:
-            with contextlib.closing(await self._find_silicon()) as chip:
-                keep, answer = await self._launch(chip)
+            if self._order.image:
+                keep, answer = await self._launch_machine()
+            else:
+                with contextlib.closing(await self._find_silicon()) as chip:
+                    keep, answer = await self._launch(chip)
         except EnarxError as error:
             self._end(State.ERROR, f"the Keep could not be made: {error.message}")
             raise
@@ -197,6 +208,29 @@ class Loader:
             certificate=certificate, endorsements=endorsements, address=keep.address
         )
 
+    async def _launch_machine(self) -> tuple[KeepProcess, AttestResponse]:
+        """Steps 5 to 7 where the Keep is a machine: it brings its silicon, a TPM, with it."""
+        # 5.
+        self._machine = machine = await MachineKeep.launch(self._order, self._directory)
+        self._keep = keep = machine.keep
+        keep.process.on_end(self._keep_gone)
+        await asyncio.to_thread(keep.confine, self._order, self._directory, unit=self._unit)
+        # 6. and 7.
+        try:
+            certificate = await self._boot(keep)
+        except KeepLostError as error:
+            raise KeepLostError(
+                f"{machine.trouble or error.message}; its console says: {machine.last_words()}",
+                hint=error.hint,
+                code=error.code,
+            ) from None
+        keep.detail = keep.detail or machine.detail
+        await machine.serve()
+        endorsements = machine.endorsements(Path(self._order.authority))
+        return keep, AttestResponse(
+            certificate=certificate, endorsements=endorsements, address=keep.address
+        )
+
     async def _boot(self, keep: KeepProcess) -> bytes:
         try:
             return await keep.boot(self._order)
@@ -241,7 +275,8 @@ class Loader:
         if keep is not None and keep.state in _ENDED:
             self._end(keep.state, keep.detail)
         else:
-            self._end(State.ERROR, "the Keep died")
+            trouble = self._machine.trouble if self._machine is not None else ""
+            self._end(State.ERROR, trouble or "the Keep died")
 
     def _silicon_gone(self) -> None:
         self._end(State.ERROR, "the silicon that vouched for this Keep is gone")
@@ -267,6 +302,8 @@ class Loader:
             if kills and self._status.state is State.ERROR:
                 detail = f"{self._status.detail}: the host's memory limit killed {kills} of it"
                 self._status = msgspec.structs.replace(self._status, detail=detail)
+        if self._machine is not None:
+            await self._machine.close()
         for task in self._watchers:
             task.cancel()
         self._store()

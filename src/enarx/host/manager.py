@@ -95,8 +95,9 @@ class Host:
         )
         listen = parse_listen(self._options.listen)[0] if self._options.listen else ""
         self._keeps = Keeps(
-            self._run, launcher=self._launcher, silicon=self._silicon, listen=listen
-        )
+            self._run, launcher=self._launcher, silicon=self._silicon, listen=listen,
+            image=self._options.image, state=self._state,
+        )  # fmt: skip
         await self._keeps.adopt()
         return self._keeps, self._launcher.name
 

@@ -17,7 +17,8 @@ class Options:
     """How a host is set up.
 
     listen: ADDR:PORT for TLS; empty: the Unix socket only. payload: where the silicon takes
-    the payload from instead of the installed package. tenants: see `Tenants`. lifeline:
+    the payload from instead of the installed package. image: directory of the image of Keeps
+    that are machines. tenants: see `Tenants`. lifeline:
     a descriptor whose end of file ends the host, which is private then.
     """
 
@@ -25,6 +26,7 @@ class Options:
     state_dir: Path
     listen: str = ""
     payload: Path | None = None
+    image: Path | None = None
     tenants: tuple[str, ...] = ()
     any_tenant: bool = False
     launcher: str = "auto"
@@ -39,6 +41,7 @@ def parse_options(arguments: Sequence[str]) -> tuple[Options, int | None]:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--listen", default="", metavar="ADDR:PORT")
     parser.add_argument("--payload", type=Path)
+    parser.add_argument("--image", type=Path)
     parser.add_argument("--tenant", action="append", default=[], metavar="FINGERPRINT")
     parser.add_argument("--any-tenant", action="store_true")
     parser.add_argument("--launcher", choices=LAUNCHERS, default="auto")
@@ -50,6 +53,7 @@ def parse_options(arguments: Sequence[str]) -> tuple[Options, int | None]:
         state_dir=given.state_dir,
         listen=given.listen,
         payload=given.payload,
+        image=given.image,
         tenants=tuple(given.tenant),
         any_tenant=given.any_tenant,
         launcher=given.launcher,

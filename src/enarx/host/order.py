@@ -33,7 +33,9 @@ class Order(Message, frozen=True, kw_only=True):
 
     principal: whose Keep it is. silicon: path of the silicon's socket. listen: IP address for
     the Keep's port; empty for a Unix socket. uid: user id for the Keep; 0 keeps the silicon's.
-    reader: user id that may connect to the Keep's Unix socket.
+    reader: user id that may connect to the Keep's Unix socket. image: directory of the VM image,
+    for a Keep that is a machine; empty for a process. authority: directory of the certificate
+    authority of its TPM.
     """
 
     kuuid: Kuuid
@@ -47,6 +49,8 @@ class Order(Message, frozen=True, kw_only=True):
     listen: Text = ""
     uid: int = 0
     reader: int = 0
+    image: Text = ""
+    authority: Text = ""
 
 
 def directory_name(kuuid: bytes) -> str:

@@ -42,12 +42,10 @@ class Process:
 
     @classmethod
     def received(cls, pidfd: int) -> Process:
-        """A process whose pidfd came over a socket; its pid is what the kernel says it is."""
+        """A process whose pidfd came over a socket; pid 0 where it has ended already."""
         with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:
-            for line in info:
-                if line.startswith("Pid:") and (pid := int(line.split()[1])) > 0:
-                    return cls(pid=pid, pidfd=pidfd)
-        raise ProcessLookupError("the descriptor means no living process")
+            pids = [int(line.split()[1]) for line in info if line.startswith("Pid:")]
+        return cls(pid=max(0, *pids, 0), pidfd=pidfd)
 
     def alive(self) -> bool:
         """Whether it has not ended yet."""

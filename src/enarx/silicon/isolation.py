@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import signal
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,10 @@ _MS_REMOUNT, _MS_REC, _MS_PRIVATE = 32, 16384, 1 << 18
 _MNT_DETACH = 2
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _PR_SET_PDEATHSIG = 1
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_CAPABILITY_VERSION_3 = 0x2008_0522
+_CAPABILITY_SETS = struct.Struct("6I")
+"""capset(2): effective, permitted and inheritable, low words first."""
 _SYS_PIVOT_ROOT = 155  # x86-64
 
 MOUNT_POINTS: Final = ("/mnt", "/media", "/srv", "/opt")
@@ -139,6 +144,34 @@ def enter_root(directory: str) -> None:
     if _libc().umount2(b".", _MNT_DETACH) != 0:
         raise _last_error("umount2")
     os.chdir("/")
+
+
+def keep_capabilities() -> None:
+    """Let this process have its capabilities after it executes another program, too.
+
+    In a user namespace whoever is not its root loses them at execve, unless they are ambient
+    (capabilities(7)); the zygote needs them to make the namespaces of its Keeps, which drop
+    them all. Outside of a user namespace there are none, and nothing happens.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    sets = ctypes.create_string_buffer(_CAPABILITY_SETS.size)
+    if _libc().capget(header, sets) != 0:
+        raise _last_error("capget")
+    effective, permitted, _, effective_high, permitted_high, _ = _CAPABILITY_SETS.unpack(sets.raw)
+    wanted = _CAPABILITY_SETS.pack(
+        effective, permitted, permitted, effective_high, permitted_high, permitted_high
+    )
+    if _libc().capset(header, wanted) != 0:
+        raise _last_error("capset")
+    held = permitted | permitted_high << 32
+    for capability in range(held.bit_length()):
+        if held >> capability & 1 and _libc().prctl(
+            _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0
+        ):
+            raise _last_error("prctl(PR_CAP_AMBIENT_RAISE)")
 
 
 def die_with_parent(parent: int) -> None:

@@ -107,6 +107,7 @@ def _become_zygote(
             signal.signal(number, signal.SIG_DFL)
         if snapshot.own_root:
             isolation.enter_root(snapshot.root)
+            isolation.keep_capabilities()
         os.execve(program, arguments, env)  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(2, f"enarx silicon: cannot start the zygote: {error}\n".encode())
