@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx.errors import HostError
 from enarx.keep.tpm import Stream, Tpm
 
 SETUP_SECONDS = 120
@@ -71,6 +72,14 @@ def manufacture(state: Path, authority: Authority) -> Path:
     return state
 
 
+def _connect(path: Path) -> Stream | None:
+    """The file is there before anybody listens on it."""
+    try:
+        return Stream.connect(str(path))
+    except HostError:
+        return None
+
+
 @contextlib.contextmanager
 def running(state: Path) -> Iterator[Tpm]:
     """A TPM that was just powered on; powered off at the end."""
@@ -84,11 +93,11 @@ def running(state: Path) -> Iterator[Tpm]:
     )  # fmt: skip
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not path.exists():
+        while (stream := _connect(path)) is None:
             assert process.poll() is None, "swtpm ended"
             assert time.monotonic() < deadline, "swtpm does not listen"
             time.sleep(0.01)
-        tpm = Tpm(Stream.connect(str(path)))
+        tpm = Tpm(stream)
         tpm.start_up()
         yield tpm
         tpm.close()

@@ -72,7 +72,6 @@ def verify_keep(evidence: KeepQuote, *, endorsements: Endorsements, at: datetime
     log = check_log(bundle.log, {BANK: bundle.pcrs}, trace) if bundle.log else None
     if not bundle.log:
         trace.note("tpm.log", "event log", found="none: no layer of the boot can be named")
-    sound = trace.sound
     init_data = _check_events(bundle, trace)  # 5.
     return Verified(
         kind="tpm",
@@ -88,7 +87,7 @@ def verify_keep(evidence: KeepQuote, *, endorsements: Endorsements, at: datetime
         },
         product="TPM 2.0",
         instance=ek.spki_sha256 if ek is not None else b"",
-        measurement=boot_digest(bundle.pcrs) if sound else b"",
+        measurement=boot_digest(bundle.pcrs),
         registers=_registers(bundle, log),
         report_data=_report_data(attest.extra_data),
         host_data=init_data,
