@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,15 @@ def test_evidence_may_come_from_a_pipe(
     monkeypatch.setattr(sys, "stdin", Stdin())
     assert case.run(evidence="-") == 0
     assert capsys.readouterr().out.startswith("affirming")
+
+
+def test_what_strangers_wrote_makes_no_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = chip().but(ark=replace(chip().ark, subject="A\n+- ok", issuer="A\n+- ok"))
+    case = Case(tmp_path, forged.but(ask=replace(chip().ask, issuer="A\n+- ok")))
+    assert case.run("--explain") == 3
+    assert not any(line.startswith("+- ok") for line in capsys.readouterr().out.splitlines())
 
 
 def test_what_strangers_wrote_cannot_command_a_terminal() -> None:

@@ -61,3 +61,9 @@ def test_half_of_the_tdx_15_fields_is_not_packed() -> None:
 def test_attribute_flags_are_named_lowest_bit_first() -> None:
     every = TdReportBody(td_attributes=b"\xff" * 8).attribute_flags
     assert every == ("debug", "sept_ve_disable", "migratable", "pks", "key_locker", "perfmon")
+
+
+def test_any_bit_of_the_debug_group_is_debug() -> None:
+    for bit in range(8):
+        assert TdReportBody(td_attributes=(1 << bit).to_bytes(8, "little")).debug
+    assert not TdReportBody(td_attributes=(1 << 8).to_bytes(8, "little")).debug

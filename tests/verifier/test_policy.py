@@ -23,6 +23,7 @@ from enarx.verifier import (
     Trace,
     Verdict,
     Verified,
+    judge,
     policy_file,
 )
 from enarx.verifier.platform_rules import (
@@ -416,6 +417,27 @@ def test_rules_for_one_technology_accept_no_other(text: str) -> None:
 def test_alternative_for_this_technology_may_have_common_rules_beside_it() -> None:
     text = "[[any]]\nrevocation = 'require'\nsnp.vmpl = [0]\n[[any]]\ntdx.required = ['pks']"
     assert judged(text).tier is Tier.AFFIRMING
+
+
+def test_reference_values_of_a_keep_are_not_passed_over_for_other_evidence() -> None:
+    for text in ("payloads", "runtimes"):
+        references = read_references(f"{text} = ['{'00' * 32}']", name="refs")
+        assert LISTED.appraise(references=references).failure is Failure.MEASUREMENT
+
+
+def test_policy_that_names_attestation_results_accepts_them_without_a_report() -> None:
+    result = Verified(
+        kind="ear", evidence=None, at=AT, links=(), genuine=True, root=None, has_report=False,
+        describe=dict, product="EAR",
+    )  # fmt: skip
+
+    def tier(text: str) -> Tier:
+        return judge(result, policy=Policy.from_toml(f"version = 1\n{text}")).tier
+
+    assert tier("types = ['ear']") is Tier.AFFIRMING
+    assert tier("[ear]\nproducts = ['EAR']") is Tier.AFFIRMING
+    assert tier("types = ['snp']") is Tier.CONTRAINDICATED
+    assert tier("base = 'default'\ntypes = ['ear']") is Tier.CONTRAINDICATED
 
 
 def test_alternative_that_only_takes_notes_does_not_hold() -> None:

@@ -28,7 +28,7 @@ _MARKS: Final = {
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey (line breaks stay)."""
+    """The text without what a terminal would obey (line breaks stay: ours, between lines)."""
     return "".join(
         sign if sign.isprintable() or sign == "\n" else f"\\x{ord(sign):02x}" for sign in text
     )
@@ -118,7 +118,7 @@ def as_summary(verdict: Verdict, *, unicode: bool) -> str:
 
 
 def _shown(lines: list[str], *, unicode: bool) -> str:
-    text = printable("\n".join(lines))
+    text = "\n".join(printable(line).replace("\n", "\\x0a") for line in lines)
     return text if unicode else text.replace("…", "...").encode("ascii", "replace").decode("ascii")
 
 

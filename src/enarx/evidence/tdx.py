@@ -104,8 +104,8 @@ class TdReportBody:
 
     @property
     def debug(self) -> bool:
-        """Whether the host may read and write the TD's memory."""
-        return bool(self.td_attributes[0] & 1)
+        """Whether the TD is under debug: any bit of the group, of which only one is defined."""
+        return self.td_attributes[0] != 0
 
 
 _LAYOUT_10 = Layout(TdReportBody, size=TD_REPORT_10_SIZE, without=("tee_tcb_svn2", "mr_service_td"))

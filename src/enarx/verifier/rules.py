@@ -134,12 +134,18 @@ class Instances(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class ReportRequired(msgspec.Struct, frozen=True):
-    """There is evidence from the attester, not only a certificate of its chip."""
+class ReportRequired(msgspec.Struct, frozen=True, kw_only=True):
+    """There is evidence from the attester, not only a certificate of its chip.
+
+    Attributes:
+        exempt: technologies whose word is taken without it (``ear``: another verifier's result).
+    """
+
+    exempt: tuple[str, ...] = ()
 
     def __call__(self, subject: Verified, trace: Trace, /) -> None:
         """See the class."""
-        if subject.has_report:
+        if subject.has_report or subject.kind in self.exempt:
             return
         trace.check(
             False,
