@@ -43,6 +43,16 @@ linker.define_wasi()
 instance = linker.instantiate(store, wasmtime.Module.from_file(engine, sys.argv[1]))
 instance.exports(store)["_start"](store)
 """
+TINY = """
+(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 8) "\\10\\00\\00\\00\\06\\00\\00\\00hello\\n")
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 8) (i32.const 1) (i32.const 0)))))
+"""
+"""A module that takes no time to compile: what is left is the Keep itself."""
 COMMANDS, CALLS = 9, 40
 IDLE_SECONDS = 120
 
@@ -90,9 +100,11 @@ def in_turns(functions: dict[str, Callable[[], None]], rounds: int) -> dict[str,
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-async def one_keep(client: enarx.AsyncClient, policy: enarx.Policy) -> None:
+async def one_keep(
+    client: enarx.AsyncClient, policy: enarx.Policy, module: Path | bytes = MODULE
+) -> None:
     """Create, attest, run, result: what the figure of the API is about."""
-    workload = enarx.workload(MODULE)
+    workload = enarx.workload(module)
     async with await client.create(backend="sim-sgx") as keep:
         attestation = await keep.attest(policy=policy)
         async with attestation.session().run(workload) as run:
@@ -101,14 +113,16 @@ async def one_keep(client: enarx.AsyncClient, policy: enarx.Policy) -> None:
         raise SystemExit(f"hello did not end well: {events[-1]}")
 
 
-async def keeps_a_second(address: str, policy: enarx.Policy, *, keeps: int, workers: int) -> float:
+async def keeps_a_second(
+    address: str, policy: enarx.Policy, module: bytes, *, keeps: int, workers: int
+) -> float:
     """Rate of whole Keeps with so many at the same time."""
     left = iter(range(keeps))
 
     async def worker() -> None:
         async with enarx.AsyncClient(address) as client:
             for _ in left:
-                await one_keep(client, policy)
+                await one_keep(client, policy, module)
 
     start = time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(workers)))
@@ -153,6 +167,7 @@ def main() -> None:
     arguments.add_argument("--keeps", type=int, default=200, help="idle Keeps at the same time")
     keeps = arguments.parse_args().keeps
     policy = enarx.Policy.builtin("development")
+    tiny = bytes(wasmtime.wat2wasm(TINY))
     with host() as address:
         whole = in_turns(
             {
@@ -172,16 +187,19 @@ def main() -> None:
                     "create, attest, run, result (API)": lambda: runner.run(
                         one_keep(client, policy)
                     ),
+                    "the same with a tiny module": lambda: runner.run(
+                        one_keep(client, policy, tiny)
+                    ),
                 },
                 CALLS,
             )
-            rate = runner.run(keeps_a_second(address, policy, keeps=100, workers=4))
+            rate = runner.run(keeps_a_second(address, policy, tiny, keeps=100, workers=4))
             seconds, memory = runner.run(idle(address, policy, keeps=keeps))
     base = whole["bare wasmtime, fresh Python"]
     print("First Keep, medians in milliseconds (ratio to bare wasmtime in a fresh Python)\n")
     for name, value in {**whole, **parts}.items():
         print(f"  {name:<36} {value:8.1f}  {value / base:6.2f}")
-    print(f"\n  whole Keeps a second, four at a time {rate:8.1f}")
+    print(f"\n  whole Keeps a second, tiny module, four at a time {rate:8.1f}")
     print(f"  {keeps} idle Keeps: made in {seconds:.1f} s, {memory:.1f} MiB each")
 
 
