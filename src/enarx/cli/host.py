@@ -58,6 +58,12 @@ host = command
     help="Launch Keeps from this payload instead of the installed one.",
 )
 @click.option(
+    "--image",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Image of Keeps that are virtual machines; that of 'enarx image build' otherwise.",
+)
+@click.option(
     "--tenant",
     "tenants",
     multiple=True,
@@ -80,6 +86,7 @@ def up(**given: Any) -> None:
       enarx host up
       enarx host up --listen 127.0.0.1:9443 --tenant 3f5c...9a
     """
+    from enarx.client.image import default_image
     from enarx.host import control, manager, rundir
     from enarx.host.options import Options
 
@@ -88,6 +95,7 @@ def up(**given: Any) -> None:
         state_dir=given["state_dir"] or rundir.default_state_dir(),
         listen=given["listen"],
         payload=given["payload"],
+        image=given["image"] or default_image(),
         tenants=given["tenants"],
         any_tenant=given["any_tenant"],
         launcher=given["launcher"],

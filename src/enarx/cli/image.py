@@ -59,11 +59,11 @@ def build(out: Path | None, kernel: Path | None, lock: Path | None, mirror: str)
     The same lock and the same installation give the same bytes, on any machine and in any
     directory. Packages are fetched by apt once and then cached; nothing is installed.
     """
-    from enarx.client.paths import cache_dir
+    from enarx.client.image import image_dir
     from enarx.image.vm.build import save
 
     built = _build(kernel=kernel, lock=lock, mirror=mirror)
-    directory = out or cache_dir() / "image"
+    directory = out or image_dir()
     save(built, directory)
     for line in _table(built.image):
         click.echo(line)

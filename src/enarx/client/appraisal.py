@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from enarx.client.image import MACHINE, ImageValues
 from enarx.client.paths import cache_dir
 from enarx.errors import EnarxError, ProtocolError, UsageError
 from enarx.evidence.claims import Claims
@@ -45,6 +46,7 @@ class Expected:
         payload, runtime: SHA-256 of their manifests.
         origin: where they are from, for a person.
         payload_manifest, runtime_manifest: their files, where known.
+        image: what a machine that boots the image measures, where that is known.
     """
 
     payload: bytes
@@ -52,6 +54,7 @@ class Expected:
     origin: str
     payload_manifest: Manifest | None = None
     runtime_manifest: Manifest | None = None
+    image: ImageValues | None = None
 
     @classmethod
     def here(cls) -> Expected:
@@ -73,6 +76,16 @@ class Expected:
         )
 
     @classmethod
+    def of_image(cls, image: ImageValues) -> Expected:
+        """What a machine that boots this image runs."""
+        return cls(
+            payload=image.payload,
+            runtime=image.runtime,
+            origin=f"the image in {image.directory}",
+            image=image,
+        )
+
+    @classmethod
     def from_file(cls, path: Path) -> Expected:
         """Reference values that `enarx measure --json` wrote. Raises ConfigError."""
         found = load_references(path)
@@ -85,7 +98,19 @@ class Expected:
         )
 
     def references(self, backend: str) -> ReferenceValues:
-        """As reference values for one back end."""
+        """As reference values for one back end.
+
+        Raises:
+            UsageError: the back end is a machine, and no image says what it boots.
+        """
+        if backend == MACHINE:
+            if self.image is None:
+                raise UsageError(
+                    "reference values of processes say nothing of what a machine boots",
+                    hint="build the image here with 'enarx image build', and leave --refs out",
+                    code="references.image",
+                )
+            return self.image.references()
         measurement = launch_measurement(backend, payload=self.payload, runtime=self.runtime)
         return ReferenceValues(
             measurements=(measurement,), payloads=(self.payload,), runtimes=(self.runtime,)
@@ -137,9 +162,17 @@ class Appraiser:
             backend=backend,
             nonce=nonce,
             init_data=init_data,
-            expected=expected or self._here or Expected.here(),
+            expected=expected or self._expected(backend),
             policy=policy or Policy.builtin("default"),
         )
+
+    def _expected(self, backend: str) -> Expected:
+        if backend == MACHINE:
+            return Expected.of_image(ImageValues.load(built_from=self._here_payload()))
+        return self._here or Expected.here()
+
+    def _here_payload(self) -> bytes | None:
+        return self._here.payload if self._here is not None else None
 
     def appraise(self, response: AttestResponse, asked: Asked) -> KeepAppraisal:
         """Judge the certificate of a Keep against what was asked for, now.
@@ -150,7 +183,7 @@ class Appraiser:
         return appraise_keep(
             response.certificate,
             KeepRequest(
-                kind=BACKENDS[asked.backend],
+                kind=MACHINE if asked.backend == MACHINE else BACKENDS[asked.backend],
                 nonce=asked.nonce,
                 init_data=asked.init_data,
                 references=asked.expected.references(asked.backend),

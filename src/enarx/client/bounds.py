@@ -14,7 +14,7 @@ class Timeouts:
         connect: for a connection with its TLS handshake.
         manager: for an answer of the keep manager about what it knows.
         attest: for the evidence: the Keep is made meanwhile, and simulated SNP makes an
-            RSA-4096 chain at its first use.
+            RSA-4096 chain at its first use, and a virtual machine boots first.
         session: for an answer of the Keep about itself.
         start: for the workload to be taken and started, beyond four times the processor
             time that compiling may take (the host has other work too).
@@ -25,7 +25,7 @@ class Timeouts:
 
     connect: float = 10.0
     manager: float = 30.0
-    attest: float = 120.0
+    attest: float = 300.0
     session: float = 30.0
     start: float = 60.0
     grace: float = 15.0

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from enarx.client.bounds import DEFAULT, Timeouts
+from enarx.client.image import default_image
 from enarx.client.localhost import SOCKET_NAME
 from enarx.errors import HostError, ProtocolError, UsageError
 from enarx.wire import limits
@@ -60,6 +61,8 @@ async def private_host(
     readable, writable = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     more = ["--payload", str(payload)] if payload is not None else []
+    image = default_image()
+    more += ["--image", str(image)] if image is not None else []
     more += ["--listen", listen, "--any-tenant"] if listen else []
     try:
         try:

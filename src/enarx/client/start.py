@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from enarx.client.agent import AsyncClient
 from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.identity import Identity, load_identity
+from enarx.client.image import MACHINE
 from enarx.client.localhost import find_local_host
 from enarx.errors import ConfigError, HostError
 from enarx.wire.endpoint import Endpoint
@@ -110,5 +111,6 @@ def choose_policy(given: Policy | None, *, where: Where, backend: str) -> Policy
 
     if given is not None:
         return given
-    own = where is not Where.NAMED and backend.startswith(_SIMULATED_PREFIX)
+    simulated = backend.startswith(_SIMULATED_PREFIX) or backend == MACHINE
+    own = where is not Where.NAMED and simulated
     return Policy.builtin("development" if own else "default")

@@ -71,8 +71,8 @@ class Host:
     async def start(self) -> HostStatus:
         """Serve. Raises HostError with everything ended again by `stop`."""
         listeners, tls, address = self._listen()
-        keeps, launched_by = await self._find()
-        await self._silicon.ensure()
+        # The two slow starts side by side: it is what a private host's user waits for.
+        (keeps, launched_by), _ = await asyncio.gather(self._find(), self._silicon.ensure())
         api = Api(
             keeps, silicon=self._silicon, tenants=self._tenants, launcher=launched_by,
             address=address, tls=tls,
@@ -93,6 +93,9 @@ class Host:
         self._launcher = await launcher.choose(
             self._options.launcher, guard=self._run.root if private else None
         )
+        if self._silicon.process is not None:
+            # It was met before there was somebody to guard it.
+            await self._silicon_met(self._silicon.process)
         listen = parse_listen(self._options.listen)[0] if self._options.listen else ""
         self._keeps = Keeps(
             self._run, launcher=self._launcher, silicon=self._silicon, listen=listen,
