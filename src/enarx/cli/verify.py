@@ -35,7 +35,10 @@ Exit: 0 affirming, 2 warning, 3 contraindicated, 4 unreadable.""",
 )
 @click.argument("evidence", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
-    "--type", "kind", metavar="TYPE", help="snp, sgx, tdx, ra-tls; detected if not given."
+    "--type",
+    "kind",
+    metavar="TYPE",
+    help="snp, sgx, tdx, tpm, azure-vtpm, eventlog, ra-tls, ear; detected if not given.",
 )
 @click.option(
     "--with",
