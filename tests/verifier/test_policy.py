@@ -398,6 +398,25 @@ def test_verdict_lasts_no_longer_than_its_maximum_age_allows() -> None:
     assert verdict.valid_until == issued + timedelta(days=11)
 
 
+@pytest.mark.parametrize(
+    ("minimum", "tier"),
+    [
+        ("minimum_tcb.Genoa = { snp = 200 }", Tier.CONTRAINDICATED),
+        ("minimum_tcb.Genoa = { snp = 200 }\nminimum_tcb.Bergamo = { snp = 1 }", Tier.AFFIRMING),
+        ("minimum_tcb.Milan = { snp = 200 }", Tier.AFFIRMING),
+    ],
+)
+def test_minimum_of_a_line_holds_for_its_variants_without_one(minimum: str, tier: Tier) -> None:
+    assert judged(f"[snp]\n{minimum}", chip().with_report(cpuid_model=0xA0)).tier is tier
+
+
+def test_platforms_of_intel_are_named_by_fmspc_in_any_case() -> None:
+    policy = Policy.from_toml("version = 1\n[tdx.minimum_tcb.B0C06F000000]\nsgx01 = 1")
+    assert "b0c06f000000" in repr(policy)
+    with pytest.raises(ConfigError, match="FMSPC"):
+        Policy.from_toml("version = 1\n[tdx.minimum_tcb.Xeon]\nsgx01 = 1")
+
+
 # One technology's rules say nothing about the others
 
 

@@ -7,6 +7,7 @@ a rule that is misspelt must not be a rule that is missing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -71,6 +72,7 @@ TDX_FLAGS: Final = (
 TPM_FLAGS: Final = ("key_proven", "memory_encrypted")
 SGX_FLAGS: Final = ("provision_key", "launch_key", "mode64", "kss")
 
+_FMSPC: Final = re.compile("[0-9A-Fa-f]{12}")
 _DIGESTS: Final = (32, 48, 64)
 _SEVERITY: Final = {"require": Tier.CONTRAINDICATED, "warn": Tier.WARNING}
 _TOP: Final = (
@@ -284,6 +286,8 @@ def _of_type(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) -
             key: reader.texts(table[key], (*path, key), among=among) if key in table else ()
             for key in ("products", "products_warn")
         }
+        if kind in ("sgx", "tdx"):
+            names = {key: tuple(map(str.lower, listed)) for key, listed in names.items()}
         checks.append(Products(accepted=names["products"], warned=names["products_warn"]))
     if "minimum_tcb" in table:
         checks += _minimum_tcbs(reader, table["minimum_tcb"], (*path, "minimum_tcb"), kind)
@@ -302,20 +306,23 @@ def _of_type(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) -
 
 
 def _minimum_tcbs(reader: TomlReader, value: Any, path: Path, kind: str) -> list[Check]:
-    checks: list[Check] = []
+    minimums: dict[str, dict[str, int]] = {}
     for product, versions in reader.table(value, path).items():
         below = (*path, product)
-        if kind == "snp":
-            reader.text(product, below, among=(*Product, BERGAMO))
         minimum = reader.table(versions, below)
         if kind == "snp":
+            reader.text(product, below, among=(*Product, BERGAMO))
             reader.only(minimum, _TCB_NAMES, below)
-        parsed = {
+        elif kind in ("sgx", "tdx") and not _FMSPC.fullmatch(product):
+            reader.fail(below, "expected an FMSPC of 12 hex digits")
+        minimums[product.lower() if kind != "snp" else product] = {
             name: reader.number(version, (*below, name), most=0xFFFF)
             for name, version in minimum.items()
         }
-        checks.append(MinimumTcb(product=product, minimum=parsed))
-    return checks
+    if kind == "snp" and Product.GENOA in minimums:
+        # Bergamo and Siena are of the Genoa line: without a minimum of their own its holds.
+        minimums.setdefault(BERGAMO, minimums[Product.GENOA])
+    return [MinimumTcb(product=product, minimum=one) for product, one in minimums.items()]
 
 
 def _statuses(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) -> list[Check]:

@@ -62,9 +62,12 @@ def _bound_depth(data: bytes, *, what: str) -> None:
     brackets = left = data.translate(None, delete=_NO_BRACKETS)
     # Innermost pairs fall away, level by level: the usual case, without walking.
     for _ in range(MAX_JSON_DEPTH):
-        left = left.replace(b"[]", b"").replace(b"{}", b"")
-        if not left:
+        fewer = left.replace(b"[]", b"").replace(b"{}", b"")
+        if not fewer:
             return
+        if len(fewer) == len(left):
+            break  # brackets that never close: walking finds where it gets too deep
+        left = fewer
     depth = 0
     for byte in brackets:
         if byte in b"[{":
