@@ -59,6 +59,25 @@ def test_the_process_limit_holds(name: str) -> None:
 
 
 @real
+def test_a_child_from_before_the_move_is_under_the_limits_too(name: str) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable, "-I", "-S", "-c",
+            "import os, sys\n"
+            "if not os.fork():\n"
+            "    sys.stdin.readline(); x = bytearray(200 << 20); os._exit(0)\n"
+            "print('forked', flush=True); print(os.wait()[1], flush=True)",
+        ],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.readline()
+    place(process.pid, name=name, memory=64 * MIB, pids=8, unit=False)
+    out, _ = process.communicate("go\n", timeout=30)
+    assert out.split() == ["9"]
+
+
+@real
 def test_removing_a_group_kills_what_is_in_it(name: str) -> None:
     process = victim(
         "os.fork(); os.fork(); print('ready', flush=True); import time; time.sleep(99)"

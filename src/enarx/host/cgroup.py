@@ -114,7 +114,7 @@ def place(
     """Put a process under limits in groups of its own, as far as this host allows.
 
     Args:
-        pid: the process; its later children are in the group, too. 0: nobody.
+        pid: the process; its children are in the group, too. 0: nobody.
         name: name of the group to make.
         memory: most bytes, swap included.
         pids: most processes and threads.
@@ -149,10 +149,24 @@ def place(
         paths += _join_unit(trees, name, paths)
     for path in paths if pid else ():
         try:
-            (path / "cgroup.procs").write_text(str(pid))
+            _move(pid, path / "cgroup.procs")
         except OSError as error:
             missing.append(f"{path.name}: {path}: {error.strerror}")
     return KeepGroup(paths=tuple(paths), missing=tuple(missing))
+
+
+def _move(pid: int, members: Path) -> None:
+    """Move a process and the children it has by now; those it makes later follow it.
+
+    A Keep forks the process of its workload while it is being moved. Raises OSError.
+    """
+    members.write_text(str(pid))
+    process = Path(f"/proc/{pid}")
+    if not process.exists():
+        return
+    for child in (process / "task" / str(pid) / "children").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            members.write_text(child)
 
 
 def anticipate() -> None:
