@@ -12,6 +12,7 @@ say something that the host passes on unread.
     sim-dies      a Keep that dies before it is ready
     sim-hangs     a Keep that is never ready
     sim-fails     a Keep that says why it cannot start
+    sim-stillborn a Keep that says why it cannot start, and is gone before it is told anything
     sim-babbles   a Keep that sends something that is no message
     sim-fills     a Keep that takes memory without end once it is ready
 
@@ -39,7 +40,9 @@ from enarx.wire.loader import Boot, BootFailed, Progress, Ready, ToKeep
 from enarx.wire.manager import State
 from enarx.wire.problem import from_error
 
-BACKENDS = ("sim-sgx", "sim-dies", "sim-hangs", "sim-fails", "sim-babbles", "sim-fills")
+BACKENDS = (
+    "sim-sgx", "sim-dies", "sim-hangs", "sim-fails", "sim-stillborn", "sim-babbles", "sim-fills",
+)  # fmt: skip
 ENDORSEMENTS = (Endorsement(role="fake", data=b"endorsement" * 100),)
 MANIFESTS = Manifests(
     payload=Manifest(component="payload", files=()), runtime=Manifest(component="runtime", files=())
@@ -50,6 +53,10 @@ def keep(backend: str, control: socket.socket, listener: socket.socket) -> None:
     """Be a Keep, until the control socket ends or somebody says so."""
     signal.set_wakeup_fd(-1)
     os.setsid()
+    if backend == "sim-stillborn":
+        error = RefusedError("this Keep was never well", code="keep.stillborn")
+        control.send(pack(BootFailed(problem=from_error(error))))
+        os._exit(1)
     boot = unpack(control.recv(silicon.PACKET), ToKeep)
     assert isinstance(boot, Boot)
     match backend:
@@ -133,6 +140,8 @@ def answer(connection: socket.socket, root: int) -> bool:
                     keep(backend, control, listener)
                 os._exit(1)
             pidfd = os.pidfd_open(pid)
+            if backend == "sim-stillborn":
+                select.select([pidfd], [], [])
             socket.send_fds(connection, [pack(silicon.Launched(pid=pid))], [pidfd])
             os.close(pidfd)
     for descriptor in descriptors:

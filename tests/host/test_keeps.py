@@ -122,6 +122,13 @@ def test_a_keep_that_cannot_start_says_why(host: RunningHost) -> None:
     assert "this Keep does not want to" in keep.status().detail
 
 
+def test_a_keep_that_is_gone_before_it_is_told_anything_is_still_heard(host: RunningHost) -> None:
+    keep = host.create("sim-stillborn")
+    assert refusal(keep.attest).code == "keep.stillborn"
+    within(1, lambda: keep.status().state is State.ERROR)
+    assert "never well" in keep.status().detail
+
+
 def test_a_keep_that_dies_while_it_starts_is_reported(host: RunningHost) -> None:
     keep = host.create("sim-dies")
     assert isinstance(refusal(keep.attest), KeepLostError)

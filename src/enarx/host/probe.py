@@ -23,13 +23,13 @@ def probe(machine: Machine | None = None) -> tuple[Finding, ...]:
         require_linux()
     except HostError as error:
         return (missing("platform", [error.message], error.hint),)
-    from enarx.host import probe_sandbox, probe_tee
+    from enarx.host import probe_sandbox, probe_tee, probe_vm
 
     machine = machine or Machine()
     checks = (
         probe_tee.sgx, probe_tee.sev, probe_tee.sev_es, probe_tee.sev_snp, probe_tee.snp_guest,
         probe_tee.tdx, probe_tee.tdx_guest, probe_tee.cca, probe_tee.configfs_tsm,
-        probe_tee.kvm, probe_tee.tpm,
+        probe_tee.kvm, probe_tee.tpm, probe_vm.machines,
         probe_sandbox.systemd, probe_sandbox.cgroups, probe_sandbox.namespaces,
         probe_sandbox.user_namespaces, probe_sandbox.landlock, probe_sandbox.seccomp,
         probe_sandbox.bubblewrap, probe_sandbox.memory,

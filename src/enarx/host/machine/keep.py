@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -93,15 +92,18 @@ class MachineKeep:
             self._listener.close()
 
 
-def contract(
-    directory: Path | None, *, which: Callable[[str], str | None] = shutil.which
-) -> Contract:
-    """The back end as this host offers it. directory: of the image."""
-    missing = [
+def lacking_programs() -> list[str]:
+    """Programs that are needed and not here, each with its package."""
+    return [
         f"{program} is not installed (on Debian: the package {package})"
         for program, package in _PROGRAMS
-        if which(program) is None
+        if shutil.which(program) is None
     ]
+
+
+def contract(directory: Path | None) -> Contract:
+    """The back end as this host offers it. directory: of the image."""
+    missing = lacking_programs()
     if trouble := image.trouble(directory):
         missing.append(trouble)
     return Contract(

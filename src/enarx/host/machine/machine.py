@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import socket
 from collections.abc import Coroutine
@@ -38,6 +39,8 @@ CONNECT_SECONDS: Final = 30.0
 """For QEMU to connect its control port; it does so before it makes the machine."""
 END_SECONDS: Final = 5.0
 """For QEMU and the TPM to be gone once they were killed."""
+_TERMINAL = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]|\r")
+"""What firmware writes for the eyes of a terminal."""
 _CONSOLE_TAIL: Final = 600
 """Characters of the machine's console that an error shows."""
 
@@ -191,6 +194,7 @@ class Machine:
 
     def _tail(self, name: str) -> str:
         with contextlib.suppress(OSError):
-            text = (self._places.directory / name).read_text(errors="replace").strip()
+            written = (self._places.directory / name).read_text(errors="replace")
+            text = _TERMINAL.sub("", written).strip()
             return text[-_CONSOLE_TAIL:] or "it wrote nothing"
         return "it wrote nothing"
