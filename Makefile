@@ -15,7 +15,7 @@ NEED_PYTHON := command -v $(PYTHON) >/dev/null || { \
 	exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test test-slow lint format bench fuzz examples lock clean
+.PHONY: help setup setup-vm dev demo test test-slow lint format bench fuzz examples lock clean
 
 help: ## print this
 	@echo "make TARGET, where TARGET is one of:"
@@ -30,6 +30,9 @@ dev: ## setup, and what tests and checks need
 
 demo: setup ## run a real program in a Keep on real input, with proof
 	$(BIN)/enarx run examples/patients/patients.wasm --stdin examples/patients/patients.csv
+
+setup-vm: ## install what Keeps that are virtual machines need, as root (QEMU, swtpm)
+	@$(NEED_PYTHON); $(PYTHON) tools/system.py vm
 
 test: dev ## all tests but the slow ones (TESTS='tests/wire -x' for some)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow" $(TESTS)

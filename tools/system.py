@@ -1,6 +1,7 @@
 """System packages that add something, though none is needed to run Keeps.
 
     python3 tools/system.py tests       what the tests can use
+    python3 tools/system.py vm          what Keeps that are virtual machines need
     python3 tools/system.py examples    what `make examples` needs
 
 As root on Debian or Ubuntu what is missing is installed, without a question and
@@ -32,6 +33,11 @@ PACKAGES = {
     "tests": (
         Package("systemd", "/lib/systemd/systemd", "tests of Keeps as units of a real systemd"),
         Package("dbus", "/usr/bin/dbus-daemon", "the bus over which systemd is asked"),
+    ),
+    "vm": (
+        Package("qemu-system-x86", "/usr/bin/qemu-system-x86_64", "Keeps that are machines"),
+        Package("swtpm", "/usr/bin/swtpm", "their TPMs"),
+        Package("swtpm-tools", "/usr/bin/swtpm_setup", "the making of their TPMs"),
     ),
     "examples": (
         Package("rustc", "/usr/bin/rustc", "the compiler of the examples"),
@@ -79,13 +85,32 @@ def apt_get(*arguments: str) -> bool:
     return done.returncode == 0
 
 
-def install(packages: list[Package]) -> None:
+def replaces_libc(command: list[str]) -> bool:
+    """Whether this would bring another C library: lists of a newer release do so unasked."""
+    try:
+        done = subprocess.run(
+            ["apt-get", "-s", *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=APT_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    return any(line.startswith("Inst libc6 ") for line in done.stdout.splitlines())
+
+
+def install(packages: list[Package], suite: str) -> None:
     """Installs the packages from this release, whatever other lists the machine has."""
     print("setup: installing", ", ".join(package.name for package in packages), flush=True)
     fields = release()
     # Debian 12 machines often have lists of newer releases as well.
-    pin = ["-t", "bookworm"] if fields.get("VERSION_CODENAME") == "bookworm" else []
+    pin = ["-t", suite] if fields.get("VERSION_CODENAME") == "bookworm" else []
     command = ["install", "-y", "--no-install-recommends", *pin, *(each.name for each in packages)]
+    if replaces_libc(command):
+        print("setup: apt would replace the C library for that, so nothing is installed")
+        return
     # A fresh container has no lists yet; a machine with lists need not fetch them.
     if not apt_get(*command):
         apt_get("update")
@@ -101,7 +126,8 @@ def ensure(purpose: str) -> bool:
     """Installs what is missing where that can be done and names the rest; whether all is there."""
     lacking = missing(purpose)
     if lacking and os.geteuid() == 0 and shutil.which("apt-get"):
-        install(lacking)
+        # QEMU of the release itself is too old for the firmware of our machines.
+        install(lacking, "bookworm-backports" if purpose == "vm" else "bookworm")
         lacking = missing(purpose)
     if not lacking:
         return True

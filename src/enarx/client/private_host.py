@@ -42,13 +42,18 @@ _LOG_TAIL: Final = 2000
 
 @contextlib.asynccontextmanager
 async def private_host(
-    *, timeouts: Timeouts = DEFAULT, payload: Path | None = None, listen: str = ""
+    *,
+    timeouts: Timeouts = DEFAULT,
+    payload: Path | None = None,
+    listen: str = "",
+    image: Path | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Start a host and end it with this context.
 
     Args:
         timeouts: how long it may take to be ready, and to end.
         payload: directory of another payload to launch, for tests of what is refused.
+        image: directory of the image of Keeps that are machines; the user's own when None.
         listen: `ADDR:PORT` to listen on with TLS as well; the endpoint is that one then.
 
     Raises:
@@ -61,7 +66,7 @@ async def private_host(
     readable, writable = os.pipe()
     process: subprocess.Popen[bytes] | None = None
     more = ["--payload", str(payload)] if payload is not None else []
-    image = default_image()
+    image = image or default_image()
     more += ["--image", str(image)] if image is not None else []
     more += ["--listen", listen, "--any-tenant"] if listen else []
     try:
