@@ -21,6 +21,7 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound
 from cryptography.x509.oid import ObjectIdentifier, SignatureAlgorithmOID
 
 from enarx.verifier.roots import SIMULATED_ROOT_NAME
@@ -36,6 +37,9 @@ SIMULATED_NAMES: Final = (SIMULATED_ROOT_NAME, SWTPM_ROOT_NAME)
 
 MIN_RSA_BITS: Final = 2048
 """TPM vendors' intermediates of 2048 bits are in use and in date."""
+
+EK_PURPOSE: Final = ObjectIdentifier("2.23.133.8.1")
+"""tcg-kp-EKCertificate."""
 
 _PROFILE: Final = "TCG EK Credential Profile, section 3"
 _RSA_HASHES: Final[Mapping[ObjectIdentifier, hashes.HashAlgorithm]] = {
@@ -87,7 +91,18 @@ def ek_path(carried: tuple[bytes, ...], supplied: tuple[bytes, ...]) -> tuple[Pa
         return path, "the EK certificate is signed by itself"
     if path.complete and leaves[0].authority:
         return path, "the EK certificate is a certificate authority"
+    if not _may_be_ek(leaves[0]):
+        return path, "the certificate is for other purposes than an endorsement key"
     return path, path.problem and "; ".join((path.problem, *problems[:2]))
+
+
+def _may_be_ek(certificate: Certificate) -> bool:
+    """Whether it is for endorsement keys, where it says what it is for."""
+    try:
+        usage = certificate.parsed.extensions.get_extension_for_class(ExtendedKeyUsage)
+    except ExtensionNotFound:
+        return True
+    return EK_PURPOSE in usage.value
 
 
 def root_of(path: Path | None, problem: str) -> RootOfTrust | None:
