@@ -576,3 +576,8 @@ def test_lists_of_other_authorities_do_no_harm_beside_ours(first: bool) -> None:
 def test_event_log_beside_an_enclave_fits_nothing() -> None:
     endorsements = Endorsements(dcap=SGX.collateral(), event_log=b"[]")
     assert judge(SGX, endorsements=endorsements).failure is Failure.BINDING
+
+
+def test_input_of_another_technology_fits_no_domain() -> None:
+    endorsements = Endorsements(dcap=TDX.collateral(), extra=(("id_block", b"block"),))
+    assert judge(TDX, endorsements=endorsements).failure is Failure.BINDING

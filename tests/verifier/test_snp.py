@@ -506,3 +506,12 @@ def test_simulated_root_must_have_exactly_that_name() -> None:
     )
     assert made.appraise().failure in (Failure.ROOT, Failure.CHAIN)
     assert not made.appraise().simulated
+
+
+@pytest.mark.parametrize(
+    "more", [{"event_log": b"log"}, {"ccel": b"log"}, {"extra": (("pcrs", b"{}"),)}]
+)
+def test_input_that_nothing_compares_is_refused_not_passed_over(more: dict[str, object]) -> None:
+    made = chip()
+    verdict = made.appraise(endorsements=made.endorsements(**more))
+    assert verdict.failure is Failure.BINDING

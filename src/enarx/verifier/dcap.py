@@ -29,8 +29,9 @@ from enarx.verifier.dcap_links import FOREIGN, QUOTE_FORMAT
 from enarx.verifier.dcap_standing import Standing, stand
 from enarx.verifier.endorsements import DcapCollateral, Endorsements
 from enarx.verifier.preimages import check_preimages
-from enarx.verifier.tdx_log import check_event_logs, refuse_event_logs
+from enarx.verifier.tdx_log import check_event_logs
 from enarx.verifier.trace import Claim, Failure, Link, Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import Verified
 from enarx.verifier.x509 import Memo
 
@@ -80,8 +81,7 @@ def verify_quote(
     check_preimages(facts.report_data, facts.host_data, endorsements, trace)  # 7.
     if isinstance(quote.body, TdReportBody):
         check_event_logs(quote.body, endorsements, trace)
-    else:
-        refuse_event_logs(endorsements, trace)
+    refuse_unread(kind, endorsements, trace)
     findings = _findings(kind, quote, facts, standing, trace)
     tcb, extension = standing.tcb, chain.extension
     return Verified(

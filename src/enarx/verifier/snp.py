@@ -37,6 +37,7 @@ from enarx.verifier.snp_checks import (
 from enarx.verifier.snp_fields import describe_leaf, describe_report, facts_of
 from enarx.verifier.snp_id import check_id_block
 from enarx.verifier.trace import Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import Verified
 
 
@@ -114,6 +115,7 @@ def _conclude(
     genuine = trace.sound and root is not None and root.pinned
     if report is not None:
         check_preimages(report.report_data, report.host_data, endorsements, trace)  # 6.
+        refuse_unread("snp", endorsements, trace)
         check_id_block(report, endorsements, trace)
         check_endorsed_measurement(report.measurement, endorsements, trace)
     ends = [one.not_after for one in chain.path.certificates] if chain is not None else []

@@ -114,23 +114,6 @@ def _check_table(data: bytes, log: bytes, trace: Trace) -> None:
     )
 
 
-def refuse_event_logs(endorsements: Endorsements, trace: Trace) -> None:
-    """An enclave has no registers that a log could explain: one that is supplied fits nothing."""
-    if endorsements.event_log or endorsements.ccel:
-        trace.check(
-            False,
-            "sgx.event_log",
-            "event log belongs to the evidence",
-            failure=Failure.BINDING,
-            claim=Claim.EXECUTABLES,
-            expected="no event log: SGX has no run-time registers",
-            found="an event log",
-            source="Intel SDM volume 3D, table 36-21",
-            remedy="leave the event log out",
-            depth=_DEPTH,
-        )
-
-
 _SOURCE = "GHCI for TDX, section 4.3.3: event log"
 
 
