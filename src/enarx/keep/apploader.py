@@ -1,9 +1,9 @@
 """The app loader: PID 1 of a Keep. It boots, proves what it is, and takes one workload.
 
-1. Sandbox (`sandbox.confine`). 2. Waits for `Boot` from the keep loader, which first puts
-this process into its control group. 3. Checks that the init data and the owner fit each
-other and this launch. 4. Forks the workload's process, which so never holds a key.
-5. Key, evidence, certificate (`identity`). 6. Serves the owner over TLS (`session`).
+1. Sandbox (`sandbox.confine`). 2. Waits for `Boot` from the keep loader. 3. Checks that the
+init data and the owner fit each other and this launch. 4. Forks the workload's process, which
+so never holds a key. 5. Key, evidence, certificate (`identity`). 6. Serves the owner over TLS
+(`session`).
 
 It ends when its work is done, when nobody used it in time, when the keep loader or the
 silicon is gone, or when it is told to.
@@ -41,7 +41,7 @@ from enarx.wire.silicon import LaunchRecord, ReportReply
 from enarx.wire.zygote import Fork
 
 BOOT_SECONDS = 30.0
-"""How long the keep loader may take to put the Keep into its control group and boot it."""
+"""How long the keep loader may take to boot the Keep; it does so at once."""
 GOODBYE_SECONDS = 300.0
 """How long the owner may take to read the last of what was said, and to close: the end of
 the output may wait in a pager."""
