@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from enarx.host import limits
-from enarx.host.cgroup import Hierarchy, KeepGroup, hierarchies, place, place_nobody
+from enarx.host.cgroup import Hierarchy, KeepGroup, hierarchies, place
 from enarx.wire.fields import Limits
 from enarx.wire.limits import MIB
 from enarx.wire.manager import State
 
-from .rig import RunningHost, within
-
-real = pytest.mark.skipif(
-    bool(place_nobody()[1]), reason=f"no control groups here: {'; '.join(place_nobody()[1])}"
-)
+from .rig import RunningHost, needs_groups, within
 
 
 @pytest.fixture
@@ -39,7 +35,7 @@ def victim(program: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@real
+@needs_groups
 def test_the_memory_limit_holds_and_its_kills_are_counted(name: str) -> None:
     process = victim("x = bytearray(200 << 20); print('alive')")
     group = place(process.pid, name=name, memory=64 * MIB, pids=8, unit=False)
@@ -50,7 +46,7 @@ def test_the_memory_limit_holds_and_its_kills_are_counted(name: str) -> None:
     assert group.oom_kills() == 1
 
 
-@real
+@needs_groups
 def test_the_process_limit_holds(name: str) -> None:
     process = victim("pids = [os.fork() for _ in range(50)]; print('forked')")
     place(process.pid, name=name, memory=256 * MIB, pids=8, unit=False)
@@ -58,7 +54,7 @@ def test_the_process_limit_holds(name: str) -> None:
     assert "BlockingIOError" in errors or "Resource temporarily unavailable" in errors
 
 
-@real
+@needs_groups
 def test_a_child_from_before_the_move_is_under_the_limits_too(name: str) -> None:
     process = subprocess.Popen(
         [
@@ -77,7 +73,7 @@ def test_a_child_from_before_the_move_is_under_the_limits_too(name: str) -> None
     assert out.split() == ["9"]
 
 
-@real
+@needs_groups
 def test_removing_a_group_kills_what_is_in_it(name: str) -> None:
     process = victim(
         "os.fork(); os.fork(); print('ready', flush=True); import time; time.sleep(99)"
@@ -93,7 +89,7 @@ def test_removing_a_group_kills_what_is_in_it(name: str) -> None:
     assert not any(path.exists() for path in group.paths)
 
 
-@real
+@needs_groups
 def test_a_keep_s_limit_is_its_contract_s_and_the_overhead(host: RunningHost) -> None:
     keep = host.ready(limits=Limits(memory=100 * MIB))
     found = [
@@ -105,7 +101,7 @@ def test_a_keep_s_limit_is_its_contract_s_and_the_overhead(host: RunningHost) ->
     assert found == [100 * MIB + limits.KEEP_OVERHEAD]
 
 
-@real
+@needs_groups
 def test_a_keep_that_takes_too_much_memory_is_killed_and_the_reason_told(
     host: RunningHost,
 ) -> None:

@@ -12,7 +12,7 @@ from enarx.errors import KeepLostError
 from enarx.wire.manager import HostStatus, KeepList, State
 
 from .conftest import Start
-from .rig import NOTICED, PATIENCE, RunningHost, children, within
+from .rig import NOTICED, PATIENCE, RunningHost, children, needs_groups, within
 from .test_keeps import refusal
 
 
@@ -39,6 +39,7 @@ def test_a_killed_loader_is_noticed_and_its_keep_ends(host: RunningHost) -> None
     within(NOTICED, lambda: not process.alive() and not keep.directory.exists())
 
 
+@needs_groups
 def test_a_killed_loader_takes_even_a_deaf_keep_with_it(host: RunningHost) -> None:
     keep = host.ready()
     process = keep.process()
