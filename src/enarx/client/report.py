@@ -97,6 +97,11 @@ _STAGES: Final = tuple(
             _says("signed by that key, unchanged"),
         ),
         (
+            "measured boot",
+            r"^tpm\.(ak|activation|quote|log|events|clock|flag)\b",
+            _says("signed by a key that is proven to live in that TPM"),
+        ),
+        (
             "launched as",
             r"\.(debug|vmpl|flag|flags|migration|signer)\b",
             _says("no debugging, no door for the host"),
