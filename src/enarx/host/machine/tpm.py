@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -83,23 +84,35 @@ def authority_certificates(authority: Path) -> tuple[bytes, ...]:
 def _configure(authority: Path) -> Path:
     """The configuration files of swtpm_setup and swtpm_localca (their man pages)."""
     options = authority / "localca.options"
-    options.write_text(
-        "--platform-manufacturer enarx\n--platform-version 1\n--platform-model simulated\n"
+    _put(
+        options,
+        "--platform-manufacturer enarx\n--platform-version 1\n--platform-model simulated\n",
     )
     certifier = authority / "localca.conf"
-    certifier.write_text(
+    _put(
+        certifier,
         f"statedir = {authority}\n"
         f"signingkey = {authority / 'signkey.pem'}\n"
         f"issuercert = {authority / ISSUER}\n"
-        f"certserial = {authority / 'certserial'}\n"
+        f"certserial = {authority / 'certserial'}\n",
     )
     configuration = authority / "setup.conf"
-    configuration.write_text(
+    _put(
+        configuration,
         f"create_certs_tool = {CERTIFIER}\n"
         f"create_certs_tool_config = {certifier}\n"
-        f"create_certs_tool_options = {options}\n"
+        f"create_certs_tool_options = {options}\n",
     )
     return configuration
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file all at once: another Keep's TPM may be made meanwhile, with the same text."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 async def _run(command: Sequence[str]) -> None:
