@@ -34,7 +34,7 @@ from enarx.verifier import strictjson
 from enarx.verifier.appraisal import Parsed, parse, technology
 from enarx.verifier.cache import Cache
 from enarx.verifier.endorsements import Endorsements
-from enarx.verifier.tpm_pcrs import check_log, read_pcrs
+from enarx.verifier.tpm_pcrs import check_log, quoted, read_pcrs
 from enarx.verifier.tpm_quote import Quote, check_quote
 from enarx.verifier.trace import Claim, Failure, Trace
 from enarx.verifier.verified import RootOfTrust, Verified
@@ -247,10 +247,11 @@ def _number(text: Any) -> int:
 
 
 def _registers(quote: Quote | None) -> dict[str, bytes]:
-    """The virtual TPM's registers, where they hash to the quoted digest or not."""
+    """The virtual TPM's registers that are quoted, where they hash to the digest or not."""
     if quote is None or isinstance(quote.banks, str):
         return {}
-    return {f"pcr{index}": value for index, value in quote.banks.get("sha256", {}).items()}
+    signed = quoted(quote.attest, quote.banks)
+    return {f"pcr{index}": value for index, value in signed.get("sha256", {}).items()}
 
 
 def _describe(evidence: HclEvidence, inner: Verified, quote: Quote | None) -> dict[str, Any]:

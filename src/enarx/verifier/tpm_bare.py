@@ -21,7 +21,7 @@ from enarx.evidence.eventlog import EventLog
 from enarx.evidence.tpm import Attest, Banks
 from enarx.evidence.tpm_keys import Public, PublicKey, Signature, bare_signature
 from enarx.verifier.endorsements import Endorsements
-from enarx.verifier.tpm_pcrs import check_log, read_pcrs
+from enarx.verifier.tpm_pcrs import check_log, quoted, read_pcrs
 from enarx.verifier.tpm_quote import Quote, check_quote, describe_quote
 from enarx.verifier.trace import Claim, Failure, Trace
 from enarx.verifier.verified import Verified
@@ -165,10 +165,10 @@ def _quoted(attest: Attest, banks: Banks) -> Banks:
 
 def _registers(attest: Attest, banks: Banks) -> Mapping[str, bytes]:
     """Values of the one quoted bank, by ``pcrN``; nothing where there are several."""
-    quoted = _quoted(attest, banks)
-    if len(quoted) != 1:
+    signed = quoted(attest, banks)
+    if len(signed) != 1:
         return {}
-    return {f"pcr{index}": value for values in quoted.values() for index, value in values.items()}
+    return {f"pcr{index}": value for values in signed.values() for index, value in values.items()}
 
 
 def _weak(attest: Attest) -> tuple[str, ...]:

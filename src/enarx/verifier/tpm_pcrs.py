@@ -67,6 +67,18 @@ def _bad(what: str) -> ParseError:
     return ParseError(f"PCR values {what}", hint='such as {"0": "<hex>"}', code="tpm.pcrs")
 
 
+def quoted(attest: Attest, banks: Banks) -> Banks:
+    """Of the supplied values those that the quote selects: it says nothing about any other."""
+    selected: dict[str, set[int]] = {}
+    for one in attest.selections:
+        selected.setdefault(one.bank, set()).update(one.registers)
+    return {
+        bank: {index: value for index, value in values.items() if index in selected[bank]}
+        for bank, values in banks.items()
+        if bank in selected
+    }
+
+
 def check_digest(attest: Attest, hash_name: str, banks: Banks | str, trace: Trace) -> None:
     """Step 1. ``banks`` is a sentence where there are no values.
 
