@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +39,10 @@ def _run_dirs() -> list[Path]:
         return [_SYSTEM_RUN_DIR]
     import platformdirs
 
-    return [Path(platformdirs.user_runtime_dir("enarx")), _SYSTEM_RUN_DIR]
+    with warnings.catch_warnings():
+        # It warns where XDG_RUNTIME_DIR is not set; whose directory it is, is checked here.
+        warnings.simplefilter("ignore")
+        return [Path(platformdirs.user_runtime_dir("enarx")), _SYSTEM_RUN_DIR]
 
 
 def _is_ours(path: Path, *, socket_file: bool = False) -> bool:

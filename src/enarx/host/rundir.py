@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,10 @@ def default_run_dir() -> Path:
         return Path("/run/enarx")
     import platformdirs
 
-    return Path(platformdirs.user_runtime_dir("enarx"))
+    with warnings.catch_warnings():
+        # It warns where XDG_RUNTIME_DIR is not set; `prepare_run_dir` checks what it gives.
+        warnings.simplefilter("ignore")
+        return Path(platformdirs.user_runtime_dir("enarx"))
 
 
 def default_state_dir() -> Path:
