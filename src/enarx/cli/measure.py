@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from enarx.errors import UsageError
 
+if TYPE_CHECKING:
     from enarx.image.installation import Installation
     from enarx.wire.attestation import Manifest
 
@@ -25,7 +26,11 @@ Examples:
   enarx measure --manifest               and every file that is measured
   enarx measure --json > refs.json       reference values, for 'enarx run --refs refs.json'
   enarx measure --json --manifest        with the files, so that a mismatch can be named
-  enarx measure --payload DIR            a payload that lies elsewhere""",
+  enarx measure --payload DIR            a payload that lies elsewhere
+  enarx measure IMAGE                    what the TPM of a machine with this image says""",
+)
+@click.argument(
+    "image", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option(
     "--backend", "backends", multiple=True, metavar="NAME", help="Only this back end; repeatable."
@@ -38,17 +43,34 @@ Examples:
     metavar="DIR",
     help="Measure the payload in this directory instead of the installed one.",
 )
-def command(backends: tuple[str, ...], as_json: bool, manifest: bool, payload: str | None) -> None:
+def command(
+    image: Path | None,
+    backends: tuple[str, ...],
+    as_json: bool,
+    manifest: bool,
+    payload: str | None,
+) -> None:
     """Compute what a Keep of this installation must be, from its own files.
 
     The payload (the code of a Keep and its pinned dependencies) is the same on every back
     end; the runtime is the Python and the libraries that run it. Each back end launches
     both and measures them by its own algorithm. Nothing is taken from any host.
-    """
-    from pathlib import Path
 
+    With IMAGE, a directory made by 'enarx image build': the registers of the TPM of a machine
+    that boots it.
+    """
     from enarx.image.references import dump_references, references_of
 
+    if image is not None:
+        if backends not in ((), ("tpm",)) or as_json or manifest or payload:
+            raise UsageError(
+                "an image is measured for the back end tpm, as a table",
+                hint="leave the other options out",
+                code="usage.options",
+            )
+        for line in _registers(image):
+            click.echo(line)
+        return
     found = _measure(Path(payload) if payload is not None else None)
     if as_json:
         references = references_of(found, backends=backends, manifests=manifest)
@@ -61,6 +83,15 @@ def command(backends: tuple[str, ...], as_json: bool, manifest: bool, payload: s
             click.echo("")
             for line in _listing(component):
                 click.echo(line)
+
+
+def _registers(directory: Path) -> list[str]:
+    from enarx.client.image import ImageValues
+
+    found = ImageValues.load(built_from=None, directory=directory)
+    lines = [f"payload  sha256 {found.payload.hex()}", f"runtime  sha256 {found.runtime.hex()}", ""]
+    lines += [f"{name:<13}{value.hex()}" for name, (value,) in found.boot.registers]
+    return [*lines, "", f"measurement  {found.boot.measurement.hex()}"]
 
 
 def _measure(payload: Path | None) -> Installation:
