@@ -156,6 +156,10 @@ def test_bundle_is_enough_without_anything_else(case: Case) -> None:
     assert case.run(roles=False) == 3
 
 
+def test_time_may_be_written_in_small_letters(case: Case) -> None:
+    assert case.run("--at", WHEN.lower()) == 0
+
+
 def test_dates_are_judged_at_the_time_given(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     assert case.run("--at", "2031-01-01T00:00:00+02:00", "--json") == 3
     value = printed(capsys)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -390,6 +390,18 @@ def test_age_counts_from_the_oldest_part() -> None:
 
 def test_maximum_age_without_anything_that_has_a_date_is_not_met() -> None:
     assert judged("max_age = '400d'", chip()).failure is Failure.TIME
+
+
+def test_maximum_age_survives_dates_at_the_end_of_the_calendar() -> None:
+    last = datetime(9999, 12, 31, tzinfo=UTC)
+    made = chip(crls=(crl(start=last, end=last),))
+    assert judged("max_age = '30d'", made).failure is Failure.TIME
+
+
+def test_version_is_a_whole_number() -> None:
+    for version in ("1.0", "true", "'1'"):
+        with pytest.raises(ConfigError, match="version"):
+            Policy.from_toml(f"version = {version}\nbase = 'default'")
 
 
 def test_verdict_lasts_no_longer_than_its_maximum_age_allows() -> None:

@@ -251,7 +251,7 @@ def _time(given: str | None) -> datetime:
     if given is None:
         return datetime.now(UTC)
     try:
-        when = datetime.fromisoformat(given)
+        when = datetime.fromisoformat(given.upper())  # RFC 3339, 5.6: t and z as well
         return when.astimezone(UTC) if when.tzinfo is not None else _no_zone(given)
     except (ValueError, OverflowError) as error:
         raise UsageError(

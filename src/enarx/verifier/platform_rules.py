@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
@@ -243,9 +243,17 @@ class MaximumAge(msgspec.Struct, frozen=True, kw_only=True):
             found=f"{_age(subject.at - issued)} old" if issued else "nothing that has a date",
             source="policy max_age",
             remedy="fetch fresh collateral (enarx endorsements fetch)",
-            valid_until=issued + self.age if issued else None,
+            valid_until=_later(issued, self.age),
             depth=1,
         )
+
+
+def _later(issued: datetime | None, age: timedelta) -> datetime | None:
+    """When what was issued gets too old; None where that is after the end of the calendar."""
+    try:
+        return issued + age if issued is not None else None
+    except OverflowError:  # strangers write dates too
+        return None
 
 
 def _age(age: timedelta) -> str:

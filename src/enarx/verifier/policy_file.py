@@ -126,7 +126,8 @@ def read_policy(text: str, *, name: str) -> Policy:
             code="policy.empty",
         )
     reader.only(document, (*_TOP, _UNSAFE_DEBUG, *_RULES), ())
-    if document.get("version") != FORMAT_VERSION:
+    version = document.get("version")
+    if type(version) is not int or version != FORMAT_VERSION:
         reader.fail(("version",), f"expected version = {FORMAT_VERSION}")
     base = _base(reader, document)
     rules = _rules(reader, document, (), depth=0)
