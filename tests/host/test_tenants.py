@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from enarx.client.identity import Identity, load_identity
 from enarx.errors import EnarxError, RefusedError, UsageError
 from enarx.host import limits
 from enarx.host.tenants import Tenants, server_context
+from enarx.wire.attestation import AttestRequest, AttestResponse
 from enarx.wire.endpoint import Endpoint
 from enarx.wire.http import Peer
 from enarx.wire.http_client import Connection
-from enarx.wire.limits import MESSAGE
+from enarx.wire.limits import ATTESTATION, MESSAGE
 from enarx.wire.manager import HostStatus, KeepStatus, State, Tenant
 
 from .conftest import Start
@@ -155,15 +157,23 @@ def test_a_keep_of_another_tenant_looks_like_none(
 def test_a_tenant_s_keep_listens_on_the_manager_s_address(start: Start, alice: Identity) -> None:
     host = on_tcp(start, "--tenant", alice.digest.hex())
 
-    async def address() -> str:
+    async def attested() -> tuple[KeepStatus, AttestResponse]:
         async with AsyncClient(host.status.address, identity=alice) as client:
             keep = await client.create(backend="sim-sgx")
-            status = await client.keep(keep.kuuid)
-            assert not status.address
-            return str(keep.kuuid)
+            response = await client._manager.call(
+                "POST", f"/v1/keeps/{keep.kuuid}/attest", AttestRequest(nonce=keep._nonce),
+                AttestResponse, limit=ATTESTATION,
+            )  # fmt: skip
+            return await client.keep(keep.kuuid), response
 
-    kuuid = asyncio.run(address())
-    assert not (host.run / "keeps" / kuuid / "keep.sock").exists()
+    status, response = asyncio.run(attested())
+    assert status.state is State.READY
+    assert status.address == response.address
+    kind, _, port = response.address.partition(":")
+    assert kind == "tcp"
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+        connection.sendall(b"s")
+    assert not (host.run / "keeps" / str(uuid.UUID(bytes=status.kuuid)) / "keep.sock").exists()
 
 
 def test_the_key_and_its_pin_stay_the_same(start: Start, alice: Identity) -> None:
@@ -200,6 +210,7 @@ def _as_user(uid: int, host: RunningHost) -> str:
     program = f"""
 import asyncio, os, sys
 from enarx.errors import EnarxError
+from enarx.wire.attestation import AttestRequest, AttestResponse
 from enarx.wire.endpoint import Endpoint
 from enarx.wire.http_client import Connection
 from enarx.wire.manager import HostStatus

@@ -83,7 +83,7 @@ class Chip:
             if reply.size > MANIFEST:
                 raise LimitError(f"manifests of {reply.size} bytes", code="limit.size")
             # Unsealed, it could be cut while it is read, or change under a reader.
-            if fcntl.fcntl(file, fcntl.F_GET_SEALS) & _SEALS != _SEALS:
+            if _seals(file.fileno()) & _SEALS != _SEALS:
                 raise ProtocolError("the silicon's manifests are not sealed", code="protocol.seal")
             file.seek(0)
             return file.read(reply.size)
@@ -115,6 +115,14 @@ class Chip:
     def close(self) -> None:
         """Drop the connection."""
         self._socket.close()
+
+
+def _seals(descriptor: int) -> int:
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+    except OSError:
+        # Only memfds have seals (fcntl(2)).
+        return 0
 
 
 def _reply(packet: bytes, kind: type[T]) -> T:

@@ -11,6 +11,8 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 
+from enarx.errors import ProtocolError
+
 _SO_PEERPIDFD = 77
 """Linux 6.5; the socket module has no name for it."""
 
@@ -42,10 +44,16 @@ class Process:
 
     @classmethod
     def received(cls, pidfd: int) -> Process:
-        """A process whose pidfd came over a socket; pid 0 where it has ended already."""
+        """A process whose pidfd came over a socket; pid 0 where it has ended already.
+
+        Raises ProtocolError where it is another descriptor.
+        """
         with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:
             pids = [int(line.split()[1]) for line in info if line.startswith("Pid:")]
-        return cls(pid=max(0, *pids, 0), pidfd=pidfd)
+        if not pids:
+            os.close(pidfd)
+            raise ProtocolError("a descriptor is not a pidfd", code="protocol.descriptors")
+        return cls(pid=max(0, pids[0]), pidfd=pidfd)
 
     def alive(self) -> bool:
         """Whether it has not ended yet."""
