@@ -188,6 +188,18 @@ def test_public_key_in_any_form_is_one_key(sample: Sample) -> None:
     assert sample.appraise(endorsements=mixed).failure is Failure.BINDING
 
 
+@pytest.mark.parametrize("sample", samples("tpm", "azure-vtpm", "eventlog", passing=True))
+def test_input_that_nothing_reads_is_refused(sample: Sample) -> None:
+    verdict = sample.appraise(endorsements=sample.endorsements(id_block=b"x"))
+    assert any(link.name.endswith(".unread") for link in verdict.failed)
+
+
+@pytest.mark.parametrize("sample", samples("tpm", "azure-vtpm", passing=True))
+def test_preimage_of_another_nonce_does_not_fit(sample: Sample) -> None:
+    verdict = sample.appraise(endorsements=sample.endorsements(report_data_preimage=b"x"))
+    assert verdict.failure is Failure.BINDING
+
+
 def test_verifier_remembers_nothing_of_a_tpm() -> None:
     found = [param.values[0] for param in samples("tpm", passing=True) if param.values[0]]
     if not found:

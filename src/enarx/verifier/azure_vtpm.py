@@ -34,9 +34,11 @@ from enarx.verifier import strictjson
 from enarx.verifier.appraisal import Parsed, parse, technology
 from enarx.verifier.cache import Cache
 from enarx.verifier.endorsements import Endorsements
+from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tpm_pcrs import check_log, quoted, read_pcrs
 from enarx.verifier.tpm_quote import Quote, check_quote
 from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import RootOfTrust, Verified
 
 SOURCE: Final = "Azure confidential VMs guest attestation design"
@@ -86,14 +88,18 @@ class AzureVtpmTechnology:
             check_quote(quote, trace)
             if endorsements.event_log and not isinstance(quote.banks, str):
                 check_log(endorsements.event_log, quote.banks, trace)
+        genuine = inner.genuine and trace.sound
+        report_data = quote.attest.extra_data if quote is not None else b""
+        check_preimages(report_data, inner.host_data, endorsements, trace)
+        refuse_unread(self.kind, endorsements, trace)
         registers = _registers(quote)
         return msgspec.structs.replace(
             inner,
             carrier=self.kind,
             evidence=evidence,
             links=(*inner.links, *trace.links),
-            genuine=inner.genuine and trace.sound,
-            report_data=quote.attest.extra_data if quote is not None else b"",
+            genuine=genuine,
+            report_data=report_data,
             registers={**inner.registers, **registers},
             describe=lambda: _describe(evidence, inner, quote),
         )

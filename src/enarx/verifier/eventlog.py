@@ -19,6 +19,7 @@ from enarx.verifier.cache import Cache
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.tpm_pcrs import LOG_FORMAT, check_log, read_pcrs
 from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import Verified
 
 
@@ -60,6 +61,7 @@ class EventLogTechnology:
             source=LOG_FORMAT,
         )
         banks = _compare(evidence, endorsements, trace)
+        refuse_unread(self.kind, endorsements, trace)
         return Verified(
             kind=self.kind,
             evidence=evidence,

@@ -21,9 +21,11 @@ from enarx.evidence.eventlog import EventLog
 from enarx.evidence.tpm import Attest, Banks
 from enarx.evidence.tpm_keys import Public, PublicKey, Signature, bare_signature
 from enarx.verifier.endorsements import Endorsements
+from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tpm_pcrs import check_log, quoted, read_pcrs
 from enarx.verifier.tpm_quote import Quote, check_quote, describe_quote
 from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import Verified
 
 MAX_KEY: Final = 16 * 1024
@@ -49,13 +51,16 @@ def verify_bare(
     log = None
     if endorsements.event_log and not isinstance(quote.banks, str):
         log = check_log(endorsements.event_log, _quoted(attest, quote.banks), trace)
+    genuine = trace.sound
+    check_preimages(attest.extra_data, b"", endorsements, trace)
+    refuse_unread("tpm-quote", endorsements, trace)
     banks = {} if isinstance(quote.banks, str) else quote.banks
     return Verified(
         kind="tpm",
         evidence=quote,
         at=at,
         links=trace.links,
-        genuine=trace.sound,
+        genuine=genuine,
         root=None,
         describe=lambda: {**describe_quote(quote), **_describe(key, log)},
         product="TPM 2.0",

@@ -25,11 +25,13 @@ from enarx.evidence.tpm_bundle import (
 )
 from enarx.evidence.tpm_keys import Public, Signature
 from enarx.verifier.endorsements import Endorsements
+from enarx.verifier.preimages import check_preimages
 from enarx.verifier.tpm_activation import ROLE, check_activation
 from enarx.verifier.tpm_chain import check_chain, ek_path, root_of
 from enarx.verifier.tpm_pcrs import QUOTE_FORMAT, check_log
 from enarx.verifier.tpm_quote import Quote, check_quote, describe_quote
 from enarx.verifier.trace import Claim, Failure, Trace
+from enarx.verifier.unread import refuse_unread
 from enarx.verifier.verified import Verified
 
 REPORT_DATA: Final = 64
@@ -73,6 +75,9 @@ def verify_keep(evidence: KeepQuote, *, endorsements: Endorsements, at: datetime
     if not bundle.log:
         trace.note("tpm.log", "event log", found="none: no layer of the boot can be named")
     init_data = _check_events(bundle, trace)  # 5.
+    report_data = _report_data(attest.extra_data)
+    check_preimages(report_data, init_data, endorsements, trace)
+    refuse_unread("tpm", endorsements, trace)
     return Verified(
         kind="tpm",
         evidence=evidence,
@@ -89,7 +94,7 @@ def verify_keep(evidence: KeepQuote, *, endorsements: Endorsements, at: datetime
         instance=ek.spki_sha256 if ek is not None else b"",
         measurement=boot_digest(bundle.pcrs),
         registers=_registers(bundle, log),
-        report_data=_report_data(attest.extra_data),
+        report_data=report_data,
         host_data=init_data,
         flags={"key_proven": proven, "memory_encrypted": False},
         findings=() if log is not None else ("no_event_log",),

@@ -11,11 +11,31 @@ from typing import Final
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Trace
 
-_COMMON: Final = ("csr", "host_data_preimage", "report_data_preimage", "report", "quote")
+_PREIMAGES: Final = ("csr", "host_data_preimage", "report_data_preimage")
+_COMMON: Final = (*_PREIMAGES, "report", "quote")
 READ: Final = {
     "snp": (*_COMMON, "id_auth", "id_block", "measurement_endorsement"),
     "sgx": _COMMON,
     "tdx": (*_COMMON, "ccel", "ccel_table", "event_log"),
+    "tpm": (*_PREIMAGES, "activation"),
+    "tpm-quote": (
+        *_PREIMAGES,
+        "ak_public",
+        "ak_tpmt_public",
+        "event_log",
+        "pcrs",
+        "signature",
+        "signature_tpmt",
+    ),
+    "azure-vtpm": (
+        *_PREIMAGES,
+        "event_log",
+        "pcrs",
+        "td_quote",
+        "tpm_quote",
+        "tpm_signature",
+    ),
+    "eventlog": ("pcrs",),
 }
 """Roles that are compared with evidence of each technology, or are its evidence itself."""
 
