@@ -512,17 +512,33 @@ class TestAsEvidence:
         )
         assert (no_key.failure, no_key.genuine) == (Failure.COLLATERAL, False)
 
+    @pytest.mark.parametrize("write", [write_jwt, write_cwt])
+    def test_about_simulated_silicon_is_simulated_itself(self, write: Any) -> None:
+        simulated = replace(verdict(tier=Tier.AFFIRMING), simulated=True, genuine=False)
+        token = write(ear_of(simulated, verifier=WHO, issued=NOW), KEY)
+        found = self.judged(token)
+        assert (found.failure, found.genuine) == (Failure.SIMULATED, False)
+        allowed = Policy.builtin("genuine").but(allow_simulated=True)
+        found = self.judged(token, policy=allowed)
+        assert (found.tier, found.simulated, found.genuine) == (Tier.AFFIRMING, True, False)
+
     def test_late_is_told_from_malformed(self) -> None:
         late = self.judged(write_jwt(EAR, KEY), at=NOW + timedelta(hours=1))
         assert late.failure is Failure.TIME
         assert self.judged(signed_json(HEADER, {"iat": 1})).failure is Failure.SCHEMA
 
-    def judged(self, token: str | bytes, *, at: datetime = NOW) -> Verdict:
+    def judged(
+        self,
+        token: str | bytes,
+        *,
+        at: datetime = NOW,
+        policy: Policy = Policy.builtin("genuine"),  # noqa: B008 - frozen
+    ) -> Verdict:
         pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         return appraise(
             token.encode() if isinstance(token, str) else token,
             kind="ear",
             endorsements=Endorsements(extra=(("key", pem),)),
-            policy=Policy.builtin("genuine"),
+            policy=policy,
             at=at,
         )

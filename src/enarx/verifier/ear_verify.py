@@ -5,6 +5,7 @@
 2. The claims are those of an EAR.
 3. It is in date.
 4. What it says of each attester becomes a link of its own; no claim is not an affirmation.
+   A result that says it is about simulated silicon is as simulated as that.
 
 Source: draft-ietf-rats-ear, section 3; RFC 9334, section 8.5 (appraisal of attestation results).
 """
@@ -18,15 +19,16 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from enarx.errors import EnarxError, ParseError, VerificationError
+from enarx.verifier import roots
 from enarx.verifier.cache import Cache
-from enarx.verifier.ear import Appraisal, Ear, tier_of_value
+from enarx.verifier.ear import APPRAISAL_EXTENSION, Appraisal, Ear, tier_of_value
 from enarx.verifier.ear_cwt import open_cwt
 from enarx.verifier.ear_envelope import Envelope
 from enarx.verifier.ear_jwt import open_jwt
 from enarx.verifier.ear_keys import load_key
 from enarx.verifier.endorsements import Endorsements
 from enarx.verifier.trace import Claim, Failure, Tier, Trace
-from enarx.verifier.verified import Verified
+from enarx.verifier.verified import RootOfTrust, Verified
 
 KEY_ROLE: Final = "key"
 SOURCE: Final = "draft-ietf-rats-ear, section 3"
@@ -60,7 +62,8 @@ class EarTechnology:
         ear = _check_claims(evidence, trace) if signed else None  # 2.
         if ear is not None:
             _check_time(ear, at, trace)  # 3.
-        genuine = trace.sound
+        simulated = ear is not None and _is_simulated(ear)
+        genuine = trace.sound and not simulated
         if ear is not None:
             for label, appraisal in ear.appraisals.items():
                 _add_appraisal(label, appraisal, trace)  # 4.
@@ -70,7 +73,7 @@ class EarTechnology:
             at=at,
             links=trace.links,
             genuine=genuine,
-            root=None,
+            root=_SIMULATED if simulated else None,
             has_report=False,  # a verdict on evidence is not evidence
             describe=lambda: _describe(evidence),
             product="EAR",
@@ -79,6 +82,17 @@ class EarTechnology:
 
 
 TECHNOLOGY: Final = EarTechnology()
+
+
+_SIMULATED: Final = RootOfTrust(
+    name=roots.SIMULATED_ROOT_NAME, spki_sha256=b"", pinned=False, simulated=True
+)
+"""Which simulated silicon a result is about it does not say: a policy that names roots refuses."""
+
+
+def _is_simulated(ear: Ear) -> bool:
+    said = (one.extensions.get(APPRAISAL_EXTENSION) for one in ear.appraisals.values())
+    return any(isinstance(one, Mapping) and one.get("simulated") is not False for one in said)
 
 
 def _key(endorsements: Endorsements, trace: Trace) -> ec.EllipticCurvePublicKey | None:
