@@ -109,6 +109,26 @@ def test_failed_link_stands_alone_with_both_sides_and_what_to_do() -> None:
     assert "nothing was sent" in text
 
 
+def test_differences_stand_below_the_code_they_are_about() -> None:
+    bad = link("keep.runtime", outcome=Tier.CONTRAINDICATED)
+    lines = report(*GOOD, bad, differences=("runtime: libc differs",)).text().splitlines()
+    code = next(n for n, line in enumerate(lines) if "✗ code" in line)
+    request = next(n for n, line in enumerate(lines) if "your request" in line)
+    assert any("libc differs" in line for line in lines[code:request])
+
+
+def test_session_that_failed_is_not_called_good() -> None:
+    assert "✗ session" in report(*GOOD, broken=True).text()
+    assert "✓ session" in report(*GOOD).text()
+
+
+def test_refusal_is_one_line() -> None:
+    bad = link("keep.runtime", outcome=Tier.CONTRAINDICATED)
+    refused = report(*GOOD, bad, used=False)
+    assert refused.refused
+    assert refused.refusal() == "nothing was sent: contraindicated under policy 'development'"
+
+
 def test_warning_has_a_sign_of_its_own() -> None:
     text = report(*GOOD, link("snp.revocation", outcome=Tier.WARNING, found="no list")).text()
     assert "! revocation" in text

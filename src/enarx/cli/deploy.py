@@ -16,7 +16,7 @@ from enarx.cli.options import PATH, limit_options, make_limits, trust_options, w
 from enarx.cli.workload import Prepared, prepare
 from enarx.client.registry import DeployedKeep, Registry
 from enarx.client.report import Report
-from enarx.client.result import error_of
+from enarx.client.result import EXIT_REFUSED, error_of
 from enarx.client.start import choose_policy, open_client
 from enarx.client.text import printable
 from enarx.errors import EnarxError
@@ -86,9 +86,12 @@ async def _deploy(
             try:
                 session = attestation.session()
             except EnarxError:
-                if not quiet:
-                    click.echo(Report.of(attestation).text_for(sys.stderr), err=True)
-                raise
+                if quiet or as_json:
+                    raise
+                report = Report.of(attestation)
+                click.echo(report.text_for(sys.stderr), err=True)
+                click.echo(f"enarx: {report.refusal()}", err=True)
+                return EXIT_REFUSED
             # Remembered first: a Keep that nobody can find again is worse than an entry too many.
             registry = Registry()
             registry.add(_entry(prepared, attestation, session))

@@ -25,7 +25,7 @@ from enarx.cli.workload import Prepared, prepare
 from enarx.client.result import EXIT_REFUSED, error_of, exit_code
 from enarx.client.start import choose_policy, open_client
 from enarx.client.text import printable
-from enarx.errors import EnarxError, HostError, UsageError
+from enarx.errors import EnarxError, HostError, UsageError, VerificationError
 from enarx.wire.fields import Limits
 from enarx.wire.session import Ended, Stderr, Stdout
 
@@ -162,13 +162,22 @@ class _Job:
 
         report = None
         if self._attestation is not None:
-            report = Report.of(self._attestation, ended=self._ended, seconds=self._seconds)
+            report = Report.of(
+                self._attestation,
+                ended=self._ended,
+                seconds=self._seconds,
+                broken=self._ended is None,
+            )
         with contextlib.suppress(OSError):
             if as_json:
                 click.echo(Report.json_line(report, error=self._error), err=True)
                 return
             if report is not None and not quiet:
                 click.echo(report.text_for(sys.stderr), err=True)
+                if report.refused and isinstance(self._error, VerificationError):
+                    # The report has said all of it, link by link.
+                    click.echo(f"enarx: {report.refusal()}", err=True)
+                    return
             if self._error is not None:
                 click.echo(printable(f"enarx: {self._error}"), err=True)
 

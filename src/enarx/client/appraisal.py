@@ -248,12 +248,16 @@ def _explain_component(
         return [f"{name}: the list of files that the host gives is not what was measured"]
     if reference is None:
         return [f"{name}: another one; the reference values list no files to compare"]
-    lines = []
+    lines = [f"{name}: {line}" for line in differences(reference, found)]
     if name == "runtime":
         here, there = _interpreter(reference), _interpreter(found)
         if here != there:
-            lines.append(f"the host runs another interpreter: expected {here}, found {there}")
-    return lines + [f"{name}: {line}" for line in differences(reference, found)]
+            # All that comes with it differs as well; to list that would hide the reason.
+            return [
+                f"the host runs another interpreter: expected {here}, found {there}",
+                "if that one is to be trusted: `enarx measure --json` there, --refs FILE here",
+            ]
+    return lines
 
 
 def _interpreter(manifest: Manifest) -> str:

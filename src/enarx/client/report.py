@@ -76,6 +76,7 @@ def _digests(links: Sequence[Link], asked: Asked) -> str:
     return f"{', '.join(both)}: as in {asked.expected.origin}"
 
 
+_CODE: Final = "code"
 _STAGES: Final = tuple(
     _Stage(label, re.compile(names), holds)
     for label, names, holds in (
@@ -106,7 +107,7 @@ _STAGES: Final = tuple(
             r"\.(debug|vmpl|flag|flags|migration|signer)\b",
             _says("no debugging, no door for the host"),
         ),
-        ("code", r"^keep\.(payload|runtime|measurement)$|^reference\.", _digests),
+        (_CODE, r"^keep\.(payload|runtime|measurement)$|^reference\.", _digests),
         (
             "your request",
             r"^keep\.(nonce|init_data|host_data|kind)$|^expected\.",
@@ -132,18 +133,30 @@ class Report:
     attestation: Attestation
     ended: Ended | None = None
     seconds: float = 0.0
+    broken: bool = False
 
     @classmethod
     def of(
-        cls, attestation: Attestation, *, ended: Ended | None = None, seconds: float = 0.0
+        cls,
+        attestation: Attestation,
+        *,
+        ended: Ended | None = None,
+        seconds: float = 0.0,
+        broken: bool = False,
     ) -> Report:
         """The report on an attestation.
 
         Args:
             ended: how the workload ended; None where it was not sent or still runs.
             seconds: how long that took.
+            broken: the session failed before the workload ended.
         """
-        return cls(attestation=attestation, ended=ended, seconds=seconds)
+        return cls(attestation=attestation, ended=ended, seconds=seconds, broken=broken)
+
+    @property
+    def refused(self) -> bool:
+        """The verdict did not allow a session: nothing was sent."""
+        return not self.attestation.keep.used
 
     def text_for(self, stream: TextIO) -> str:
         """The report as `stream` can show it."""
@@ -155,8 +168,9 @@ class Report:
         self._head(page)
         for stage, links in _by_stage(self.attestation.verdict.trace):
             page.stage(stage, links, asked=self.attestation.asked)
-        for line in self.attestation.differences:
-            page.detail(line)
+            if stage.label == _CODE:
+                for line in self.attestation.differences:
+                    page.detail(line)
         self._sent(page)
         self._protected(page)
         return page.text()
@@ -180,9 +194,11 @@ class Report:
         return "this machine" if endpoint.path else f"the machine {endpoint.host}"
 
     def _sent(self, page: _Page) -> None:
-        used = self.attestation.keep.used
-        if not used:
+        if self.refused:
             page.row("session", "none: nothing was sent", good=False)
+            return
+        if self.broken:
+            page.row("session", "failed, as is said below", good=False)
             return
         page.row("session", "TLS 1.3 to exactly this key, for its owner alone", good=True)
         if self.ended is not None:
@@ -214,6 +230,12 @@ class Report:
                 + (f"; missing: {', '.join(missing)}" if missing else ", none missing"),
                 good=not missing,
             )
+
+    def refusal(self) -> str:
+        """One line for below the report of a refusal: that nothing was sent, and why."""
+        verdict = self.attestation.verdict
+        cause = f" ({verdict.failure.value})" if verdict.failure else ""
+        return f"nothing was sent: {verdict.tier.value}{cause} under policy '{verdict.policy}'"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for programs; digests in hex."""
