@@ -282,3 +282,25 @@ def test_revocation_list_has_an_end() -> None:
     assert found.valid_at(UNTIL)
     assert not found.valid_at(FROM - second)
     assert not found.valid_at(UNTIL + second)
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_revocation_list_counts_only_of_who_may_sign_lists(may: bool) -> None:
+    usage = dict.fromkeys(
+        ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
+         "key_agreement", "encipher_only", "decipher_only"), False,
+    )  # fmt: skip
+    issuer = (
+        pyca.CertificateBuilder()
+        .subject_name(name_of("Authority"))
+        .issuer_name(name_of("Authority"))
+        .public_key(key("ark").public_key())
+        .serial_number(1)
+        .not_valid_before(FROM)
+        .not_valid_after(UNTIL)
+        .add_extension(pyca.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(pyca.KeyUsage(**usage, key_cert_sign=True, crl_sign=may), critical=True)
+        .sign(key("ark"), hashes.SHA384())
+    )
+    signed = load_crl(crl(issuer="Authority", signer="ark"))
+    assert signed.signed_by(load_certificate(issuer.public_bytes(Encoding.DER))) is may

@@ -43,8 +43,10 @@ class RevocationList:
     parsed: x509.CertificateRevocationList = field(repr=False)
 
     def signed_by(self, issuer: Certificate) -> bool:
-        """Whether ``issuer`` signed the list: name, algorithm, strength and signature."""
+        """Whether ``issuer`` may sign lists and signed this: name, strength and signature."""
         if self.issuer != issuer.subject or not has_one_encoding(self.der):
+            return False
+        if not issuer.signs_lists:  # RFC 5280, section 6.3.3 (f)
             return False
         signature, signed = self.parsed.signature, signed_part(self.der)
         return verifies(issuer.public_key, self.algorithm, signature, signed)

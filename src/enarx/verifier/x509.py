@@ -79,6 +79,7 @@ class Certificate:
         spki_sha256: SHA-256 over the DER SubjectPublicKeyInfo.
         algorithm: how it is signed, one of the names in this module; empty for any other.
         authority: it may sign certificates (basic constraints and key usage).
+        signs_lists: it may sign revocation lists (key usage, where there is one).
         path_length: how many authorities may stand below it; ``None`` for no limit.
         extensions: content of the extensions that only their vendor knows, by dotted OID.
     """
@@ -96,6 +97,7 @@ class Certificate:
     spki_sha256: bytes
     algorithm: str
     authority: bool
+    signs_lists: bool
     path_length: int | None
     extensions: Mapping[str, bytes]
     parsed: x509.Certificate = field(repr=False)
@@ -172,6 +174,7 @@ def _read(parsed: x509.Certificate, data: bytes) -> Certificate:
         spki_sha256=hashlib.sha256(spki).digest(),
         algorithm=algorithm_of(parsed),
         authority=constraints is not None and constraints.ca and may_sign,
+        signs_lists=usage is None or usage.crl_sign,
         path_length=constraints.path_length if constraints is not None else None,
         extensions=vendor,
         parsed=parsed,
