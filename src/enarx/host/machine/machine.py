@@ -39,6 +39,8 @@ CONNECT_SECONDS: Final = 30.0
 """For QEMU to connect its control port; it does so before it makes the machine."""
 END_SECONDS: Final = 5.0
 """For QEMU and the TPM to be gone once they were killed."""
+SETTLE_SECONDS: Final = 0.5
+"""For the end of QEMU to be noticed where its TPM's was noticed first."""
 _TERMINAL = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]|\r")
 """What firmware writes for the eyes of a terminal."""
 _CONSOLE_TAIL: Final = 600
@@ -181,8 +183,14 @@ class Machine:
         """A machine without its TPM can prove nothing any more: it ends."""
         gone = {asyncio.create_task(each.wait()): each for each in (module, emulator)}
         try:
-            done, _ = await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
-            if emulator.status is None and any(gone[task] is module for task in done):
+            await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
+            # A TPM ends when its machine does: which of them was first is seen a little later.
+            if module.status is not None:
+                await asyncio.wait(
+                    [task for task, each in gone.items() if each is emulator],
+                    timeout=SETTLE_SECONDS,
+                )
+            if emulator.status is None:
                 self.trouble = "the TPM of this machine is gone"
                 emulator.kill()
         finally:
