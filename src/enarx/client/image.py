@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from enarx.client.paths import cache_dir
 from enarx.errors import UsageError
-from enarx.image.pcr import MachineBoot, predict
 from enarx.image.vm import layout
-from enarx.verifier.references import ReferenceValues
+
+if TYPE_CHECKING:
+    from enarx.image.pcr import MachineBoot
+    from enarx.verifier.references import ReferenceValues
 
 MACHINE: Final = "tpm"
 """The back end of Keeps that are machines with a TPM, and the technology of its evidence."""
@@ -60,6 +62,8 @@ class ImageValues:
             UsageError: it holds another payload (`image.stale`), or its firmware is unknown.
             ParseError: its kernel is no EFI program.
         """
+        from enarx.image.pcr import predict
+
         directory = directory or image_dir()
         image = layout.load_image(directory, check=True)
         payload = bytes.fromhex(image.payload)
@@ -82,6 +86,8 @@ class ImageValues:
 
     def references(self) -> ReferenceValues:
         """As reference values."""
+        from enarx.verifier.references import ReferenceValues
+
         return ReferenceValues(
             measurements=(self.boot.measurement,),
             registers=self.boot.registers,
