@@ -83,18 +83,19 @@ _STAGES: Final = tuple(
         ("root of trust", r"^root\.|\.root$", _found("root", "pinned")),
         (
             "signing key",
-            r"\.(pck|leaf|chain|certificate|intermediate|supplied|certified)\b",
+            r"\.(pck|leaf|chain|certificate|intermediate|supplied|certified|instance)\b"
+            r"|^tpm\.(ek|ak|activation|public|secret)\b",
             _found(r"\.chain$", "certified up to the root, in date"),
         ),
         ("revocation", r"\.(crl|revocation)\b", _says("nothing on the way is revoked")),
         (
             "firmware level",
-            r"\.(tcb\w*|minimum_tcb|qe|qe_identity|collateral\w*|product|advisor\w*)\b",
+            r"\.(tcb\w*|minimum_tcb|qe|qe_identity|module|collateral\w*|product|advisor\w*)\b",
             _found(r"\.tcb\.status$", "at or above what the policy asks for"),
         ),
         (
             "evidence",
-            r"^(snp|sgx|tdx)\.(quote|report|td|evidence|measurement_log|event\w*)\b",
+            r"^(snp|sgx|tdx|tpm)\.(quote|report|td|evidence|measurement_log|event\w*|log|pcrs|clock)\b",
             _says("signed by that key, unchanged"),
         ),
         (
