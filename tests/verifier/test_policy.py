@@ -429,6 +429,15 @@ def test_platforms_of_intel_are_named_by_fmspc_in_any_case() -> None:
         Policy.from_toml("version = 1\n[tdx.minimum_tcb.Xeon]\nsgx01 = 1")
 
 
+def test_advisories_are_not_met_by_leaving_out_what_names_them() -> None:
+    policy = Policy.from_toml("version = 1\n[tdx]\nadvisories = ['INTEL-SA-00001']")
+    unknown = Verified(
+        kind="tdx", evidence=None, at=AT, links=(), genuine=True, root=None, debug=False,
+        describe=dict,
+    )  # fmt: skip
+    assert judge(unknown, policy=policy).failure is Failure.COLLATERAL
+
+
 # One technology's rules say nothing about the others
 
 

@@ -338,6 +338,7 @@ def _statuses(reader: TomlReader, table: dict[str, Any], path: Path, kind: str) 
     if "advisories" in table:
         listed = reader.texts(table["advisories"], (*path, "advisories"))
         checks.append(Advisories(accepted=listed))
+        checks.append(CollateralRequired(kinds=(kind,)))
     if "collateral" in table:
         otherwise = _severity(reader, table, path, "collateral")
         checks.append(CollateralRequired(kinds=(kind,), otherwise=otherwise))
