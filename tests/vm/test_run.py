@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -84,16 +85,19 @@ def test_a_host_that_boots_something_else_is_found_out_and_the_layer_is_named(
 
 
 def _wait_for(program: str, before: set[int], process: subprocess.Popen[bytes]) -> int:
+    """The process of a program, once the machine's firmware has written to its console."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()
-        for pid, line in machines():
-            # Not the machine on which KVM is tried, nor the TPM while it is being made.
-            real = "-kernel" in line or "--terminate" in line
-            if pid not in before and real and program in line.split(" ")[0]:
-                return pid
+        new = [(pid, line) for pid, line in machines() if pid not in before]
+        consoles = [found[1] for _, line in new if (found := re.search(_CONSOLE, line))]
+        if any(os.path.exists(path) and os.path.getsize(path) for path in consoles):
+            return next(pid for pid, line in new if program in line.split(" ")[0])
         time.sleep(0.05)
     raise AssertionError(f"no {program} was started")
+
+
+_CONSOLE = r"path=(\S+/console\.log)"
 
 
 def _change(image: Path, layer: str) -> None:

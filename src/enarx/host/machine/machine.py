@@ -40,7 +40,7 @@ CONNECT_SECONDS: Final = 30.0
 END_SECONDS: Final = 5.0
 """For QEMU and the TPM to be gone once they were killed."""
 SETTLE_SECONDS: Final = 0.5
-"""For the end of QEMU to be noticed where its TPM's was noticed first."""
+"""For the end of the one to follow that of the other, and to be noticed."""
 _TERMINAL = re.compile(r"\x1b\[[0-9;=?]*[A-Za-z]|\r")
 """What firmware writes for the eyes of a terminal."""
 _CONSOLE_TAIL: Final = 600
@@ -184,13 +184,10 @@ class Machine:
         gone = {asyncio.create_task(each.wait()): each for each in (module, emulator)}
         try:
             await asyncio.wait(gone, return_when=asyncio.FIRST_COMPLETED)
-            # A TPM ends when its machine does: which of them was first is seen a little later.
-            if module.status is not None:
-                await asyncio.wait(
-                    [task for task, each in gone.items() if each is emulator],
-                    timeout=SETTLE_SECONDS,
-                )
-            if emulator.status is None:
+            # Each of them ends when the other does, and either may be noticed first. A TPM that
+            # ends because its machine did ends in good order.
+            await asyncio.wait(gone, timeout=SETTLE_SECONDS)
+            if module.status or emulator.status is None:
                 self.trouble = "the TPM of this machine is gone"
                 emulator.kill()
         finally:
