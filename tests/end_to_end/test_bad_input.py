@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 import wasmtime
 
-from .command import enarx, example, on
+from .command import COMMAND, SECONDS, enarx, example, on
 
 
 def refused(done: subprocess.CompletedProcess[bytes], *words: str) -> None:
@@ -192,9 +194,6 @@ def test_damaged_identity(tmp_path: Path) -> None:
 def test_output_that_cannot_be_written(host: str) -> None:
     """Disk full: the exit code says so, whatever the workload's was."""
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(["python3", "-c", "pass"], stdout=full, check=False)
-        from .command import COMMAND, SECONDS
-
         done = subprocess.run(
             [*COMMAND, "run", *on(host), str(example("hello"))],
             stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE,
@@ -202,3 +201,31 @@ def test_output_that_cannot_be_written(host: str) -> None:
         )  # fmt: skip
     assert done.returncode == 125
     assert "No space left" in done.stderr.decode()
+
+
+def test_input_that_cannot_be_read_ends_the_run(host: str, tmp_path: Path) -> None:
+    """Reading a directory fails at the first byte, before the Keep has answered."""
+    refused(
+        enarx("run", *on(host), "--stdin", tmp_path, example("cat")),
+        "standard input cannot be read: Is a directory",
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="arguments are UTF-16 there")
+def test_argument_that_is_not_text(host: str) -> None:
+    done = subprocess.run(
+        [*COMMAND, "run", *on(host), str(example("hello")), "--", b"\xff"],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    refused(done, "must be UTF-8 text")
+
+
+def test_error_output_that_was_closed_from_the_start(host: str) -> None:
+    """There is nowhere for the report; the exit code is the workload's all the same."""
+    command = shlex.join([*COMMAND, "run", "--host", host, "--policy", "development"])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {shlex.quote(str(example('hello')))} 2>&-"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=SECONDS, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"Hello from a Keep!")

@@ -159,7 +159,7 @@ class Report:
         """The verdict did not allow a session: nothing was sent."""
         return not self.attestation.keep.used
 
-    def text_for(self, stream: TextIO) -> str:
+    def text_for(self, stream: TextIO | None) -> str:
         """The report as `stream` can show it."""
         return self.text(unicode=speaks_unicode(stream), colour=wants_colour(stream))
 

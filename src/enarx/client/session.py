@@ -175,7 +175,7 @@ class Run:
                         yield _input(Stdin(data=data[start : start + limits.HTTP_CHUNK]))
         except BaseException as error:
             # No end of input is sent: it would pass half an input for a whole one. Who reads
-            # the events is told; who still waits for the first of them sees this error itself.
+            # the events is told by the closed connection, who comes for them later by `receive`.
             self._input_error = error
             if self._pieces is not None:
                 await self._connection.close()
@@ -183,8 +183,11 @@ class Run:
         yield _input(StdinEnd())
 
     def receive(self, pieces: AsyncIterator[bytes]) -> None:
-        """Take the response that carries the events."""
+        """Take the response that carries the events. Raises KeepLostError: no more input."""
         self._pieces = pieces
+        if self._input_error is not None:
+            # It came before there was anybody to tell: the Keep would wait for input for ever.
+            raise self._why_gone(self._input_error)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """`Started`, output as it comes, and how it ended as the last.
@@ -230,7 +233,7 @@ class Run:
         except (OSError, UnreachableError) as error:
             raise self._why_gone(error) from None
 
-    def _why_gone(self, error: Exception) -> Exception:
+    def _why_gone(self, error: BaseException) -> Exception:
         cause = self._input_error
         if isinstance(cause, OSError):
             return KeepLostError(

@@ -172,6 +172,12 @@ def checked_workload(
     )
     try:
         unpack(pack(workload), Workload, limit=bounds.WORKLOAD)
+    except UnicodeEncodeError:
+        raise UsageError(
+            "this workload cannot be sent: its name, arguments and variables must be UTF-8 text",
+            hint="give other bytes on standard input or as a secret",
+            code="usage.workload",
+        ) from None
     except (EnarxError, TypeError) as error:
         raise UsageError(f"this workload cannot be sent: {error}", code="usage.workload") from None
     if sum(map(len, secrets.values())) > bounds.SECRETS:

@@ -14,17 +14,20 @@ def printable(text: str) -> str:
     )
 
 
-def speaks_unicode(stream: TextIO) -> bool:
+def speaks_unicode(stream: TextIO | None) -> bool:
     """Whether ticks and crosses can be written there."""
     encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
     return encoding.startswith("utf")
 
 
-def wants_colour(stream: TextIO) -> bool:
-    """Whether to colour: only on a terminal, and not under NO_COLOR (no-color.org)."""
+def wants_colour(stream: TextIO | None) -> bool:
+    """Whether to colour: only on a terminal, and not under NO_COLOR (no-color.org).
+
+    A stream that was closed from the start is None.
+    """
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or sys.platform == "win32":
         return False
-    return stream.isatty()
+    return stream is not None and stream.isatty()
 
 
 _COLOURS: Final = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
