@@ -99,6 +99,19 @@ def test_errors_become_text_and_an_exit_code(
     assert capfd.readouterr().err == text
 
 
+def test_mistake_of_our_own_is_no_traceback_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli_main, "cli", raising(KeyError("oops")))
+    assert run_command([]) == 125
+    shown = capfd.readouterr().err
+    assert "KeyError: 'oops'" in shown
+    assert "Traceback" not in shown
+    monkeypatch.setenv("ENARX_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        run_command([])
+
+
 CONTEXT = click.Context(click.Command("x"))
 OPTION = click.Option(["--x"])
 

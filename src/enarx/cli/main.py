@@ -85,7 +85,11 @@ def cli() -> None:
 def main() -> NoReturn:
     """The command `enarx`."""
     _open_standard_streams()
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    # Nothing is left to be done, and to take all modules apart costs a tenth of `enarx run`.
+    os._exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -101,6 +105,15 @@ def run_command(arguments: Sequence[str]) -> int:
         # What is left of these: our own output cannot be written (disk full).
         _complain(f"enarx: {error.strerror}{f': {error.filename}' if error.filename else ''}")
         _silence_stdout()
+        return EXIT_REFUSED
+    except Exception as error:
+        # Not one of ours: a mistake of enarx itself, which nobody can do anything about here.
+        if os.environ.get("ENARX_TRACEBACK"):
+            raise
+        _complain(
+            f"enarx: a mistake in enarx itself: {type(error).__name__}: {error}\n"
+            "  Please report it with what ENARX_TRACEBACK=1 shows."
+        )
         return EXIT_REFUSED
     return code
 
