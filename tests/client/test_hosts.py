@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from enarx.client import localhost
-from enarx.client.agent import _choose, keep_endpoint
+from enarx.client.agent import _choose
+from enarx.client.attestation import keep_endpoint
 from enarx.client.localhost import find_local_host
 from enarx.client.registry import DeployedKeep, Registry
 from enarx.client.start import Where, choose_policy, load_policy

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from enarx.client.agent import Attestation
-from enarx.client.report import Report, _stage_of
+from enarx.client.attestation import Attestation
+from enarx.client.report import Report
+from enarx.client.report_stages import stage_of
 from enarx.client.text import paint, speaks_unicode, wants_colour
 from enarx.errors import VerificationError
 from enarx.verifier.trace import Claim, Failure, Link, Tier, worst
@@ -227,4 +228,4 @@ STAGES = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_each_kind_of_link_has_its_place(name: str) -> None:
-    assert _stage_of(link(name)).label == STAGES[name]
+    assert stage_of(link(name)).label == STAGES[name]

@@ -8,8 +8,9 @@ from collections import Counter
 import msgspec
 import pytest
 
-from enarx.client.agent import AsyncClient, Attestation
+from enarx.client.agent import AsyncClient
 from enarx.client.appraisal import Appraiser
+from enarx.client.attestation import Attestation
 from enarx.client.identity import Identity
 from enarx.errors import EnarxError, ParseError
 from enarx.evidence.cmw import CMW_OID, KeepMessage

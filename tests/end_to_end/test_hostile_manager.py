@@ -15,7 +15,8 @@ import msgspec
 import pytest
 
 import enarx
-from enarx.client.agent import AsyncClient, Attestation
+from enarx.client.agent import AsyncClient
+from enarx.client.attestation import Attestation
 from enarx.client.bounds import Timeouts
 from enarx.client.config import Config
 from enarx.client.identity import Identity

@@ -23,7 +23,7 @@ from enarx.errors import EnarxError
 from enarx.wire.fields import Limits
 
 if TYPE_CHECKING:
-    from enarx.client.agent import Attestation
+    from enarx.client.attestation import Attestation
     from enarx.client.session import Session
 
 

@@ -12,7 +12,8 @@ import click
 from enarx.cli.asynchronous import run_to_end
 from enarx.cli.options import host_option
 from enarx.cli.streams import Output
-from enarx.client.agent import AsyncClient, keep_endpoint
+from enarx.client.agent import AsyncClient
+from enarx.client.attestation import keep_endpoint
 from enarx.client.identity import load_identity
 from enarx.client.localhost import find_local_host
 from enarx.client.registry import DeployedKeep, Registry

@@ -30,7 +30,8 @@ from enarx.wire.fields import Limits
 from enarx.wire.session import Ended, Stderr, Stdout
 
 if TYPE_CHECKING:
-    from enarx.client.agent import AsyncKeep, Attestation
+    from enarx.client.agent import AsyncKeep
+    from enarx.client.attestation import Attestation
 
 EXIT_PIPE = 141
 

@@ -26,15 +26,14 @@ import asyncio
 import contextlib
 import os
 import uuid
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from enarx.client.attestation import Attestation
 from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.identity import Identity, load_identity
 from enarx.client.manager import Manager
-from enarx.client.session import Session
-from enarx.errors import EnarxError, HostError, ProtocolError, UsageError, VerificationError
+from enarx.errors import EnarxError, HostError, ProtocolError, UsageError
 from enarx.wire import limits
 from enarx.wire.attestation import (
     ActivateRequest,
@@ -49,8 +48,7 @@ from enarx.wire.fields import Limits
 from enarx.wire.manager import Contract, ContractList, CreateKeep, HostStatus, KeepList, KeepStatus
 
 if TYPE_CHECKING:
-    from enarx.client.appraisal import Appraiser, Asked, Expected
-    from enarx.verifier.keep import KeepAppraisal
+    from enarx.client.appraisal import Appraiser, Expected
     from enarx.verifier.policy import Policy
 
 NONCE_BYTES: Final = 32
@@ -268,102 +266,10 @@ class AsyncKeep:
         )
 
 
-class Attestation:
-    """What the attestation of one Keep came to.
-
-    Attributes:
-        keep: the Keep.
-        response: what came of steps 3 to 6, as it came.
-        certificate: its one-use certificate (DER), which carries the evidence.
-        verdict: what is to be thought of it; it has no truth value.
-        claims: what the Keep says of itself; worth as much as the verdict.
-        evidence: in the vendor's own format.
-        asked: what was asked for, and the policy.
-        differences: which files differ, where the code is not the expected one.
-    """
-
-    def __init__(
-        self,
-        *,
-        keep: AsyncKeep,
-        response: AttestResponse,
-        appraisal: KeepAppraisal,
-        asked: Asked,
-        differences: tuple[str, ...],
-    ) -> None:
-        self.keep = keep
-        self.response = response
-        self.certificate = response.certificate
-        self.verdict = appraisal.verdict
-        self.claims = appraisal.claims
-        self.evidence = appraisal.evidence
-        self.asked = asked
-        self.differences = differences
-
-    def session(self, *, accept_warning: bool = False) -> Session:
-        """8. The session with this Keep, if the verdict allows it.
-
-        Args:
-            accept_warning: also with a verdict that only warns. Say so only where a person
-                decided it.
-
-        Raises:
-            VerificationError: the verdict does not allow it; nothing was sent.
-        """
-        self._require(accept_warning=accept_warning)
-        self.keep.used = True
-        client = self.keep.client
-        return Session(
-            address=self.response.address,
-            endpoint=keep_endpoint(self.response.address, client.endpoint),
-            identity=client.identity,
-            certificate=self.certificate,
-            limits=self.keep.limits,
-            timeouts=client.timeouts,
-        )
-
-    def _require(self, *, accept_warning: bool) -> None:
-        try:
-            self.verdict.require(accept_warning=accept_warning)
-        except VerificationError as error:
-            if not self.differences:
-                raise
-            lines = "".join(f"\n    {line}" for line in self.differences)
-            raise VerificationError(
-                error.message + lines, hint=error.hint, code=error.code
-            ) from None
-        until = self.verdict.valid_until
-        if until is not None and datetime.now(UTC) >= until:
-            raise VerificationError(
-                f"the verdict held until {until.isoformat()}, and that has passed",
-                hint="create a new Keep",
-                code="verification.time",
-            )
-
-
 def _load_appraiser() -> Appraiser:
     from enarx.client.appraisal import Appraiser
 
     return Appraiser()
-
-
-def keep_endpoint(address: str, host: Endpoint) -> Endpoint:
-    """Where a Keep of `host` listens, as that host says.
-
-    Raises:
-        ProtocolError: an address that a Keep of that host cannot have.
-    """
-    same_machine = bool(host.path)
-    scheme = "unix:" if same_machine else "tcp:"
-    try:
-        if address.startswith(scheme):
-            return Endpoint.parse(address, host=host.host)
-    except UsageError:
-        pass
-    raise ProtocolError(
-        f"the host says its Keep listens at {address!r}, expected {scheme}...",
-        code="host.address",
-    )
 
 
 def _choose(contracts: tuple[Contract, ...], backend: str | None) -> str:

@@ -10,7 +10,7 @@ from enarx.wire.problem import to_error
 from enarx.wire.session import Ended, Exit, Failed, Trap
 
 if TYPE_CHECKING:
-    from enarx.client.agent import Attestation
+    from enarx.client.attestation import Attestation
     from enarx.verifier.verdict import Verdict
 
 EXIT_REFUSED = 125

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from enarx.client.agent import AsyncClient, AsyncKeep
-from enarx.client.agent import Attestation as AsyncAttestation
+from enarx.client.attestation import Attestation as AsyncAttestation
 from enarx.client.bounds import DEFAULT, Timeouts
 from enarx.client.config import Config
 from enarx.client.identity import Identity
@@ -167,7 +167,7 @@ class Keep:
 
 
 class Attestation:
-    """What the attestation of one Keep came to; see `enarx.client.agent.Attestation`."""
+    """What the attestation of one Keep came to; see `enarx.client.attestation`."""
 
     def __init__(self, portal: Portal, attestation: AsyncAttestation) -> None:
         self._portal = portal
