@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from .rig import children
 
 BOOT_SECONDS = 60.0
 """systemd is ready in 3 s on a quiet machine."""
+_NEEDED = sorted({str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix})
+"""What the tests run from: this checkout and its interpreter, wherever they are."""
 _CGROUPS = Path("/sys/fs/cgroup")
 _NAME = "enarx-test-systemd-"
 """With the pid of the test process behind it: several may run at a time."""
@@ -80,7 +83,7 @@ def machine() -> Iterator[Machine]:
     with (shared / "script.log").open("wb") as log:
         # It must not outlive these tests, even when they are killed.
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "bash", str(script), name, str(shared)],
+            ["setpriv", "--pdeathsig", "KILL", "bash", str(script), name, str(shared), *_NEEDED],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:

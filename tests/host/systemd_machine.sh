@@ -1,10 +1,12 @@
 #!/bin/bash
 # systemd as process 1 of namespaces of its own, over an overlay of this machine's root.
-#   systemd_machine.sh NAME SHARED READY
+#   systemd_machine.sh NAME SHARED NEEDED...
 # NAME: control group of the machine below each hierarchy. SHARED: a directory that it shares
-# with this machine. Everything else it writes is in memory and goes with it.
+# with this machine. Everything else it writes is in memory and goes with it. NEEDED: more
+# directories that it sees as they are: below /tmp, or on other file systems, it has its own.
 set -eu
 name=$1 shared=$2
+shift 2
 work=$shared/machine
 mkdir -p "$work"
 controllers=""
@@ -18,6 +20,7 @@ done
 exec unshare --mount --pid --fork --kill-child --uts --ipc --net --cgroup --propagation private \
     bash -euc '
 shared=$1 work=$2 controllers=$3
+shift 3
 mount -t tmpfs tmpfs "$work"
 mkdir "$work"/{upper,work,root}
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/upper,workdir=$work/work" "$work/root"
@@ -46,8 +49,10 @@ for controller in $controllers; do
         *) mount -t cgroup -o "$controller" cgroup "$root/sys/fs/cgroup/$controller" ;;
     esac
 done
-mkdir -p "$root$shared"
-mount --bind "$shared" "$root$shared"
+for directory in "$@" "$shared"; do
+    mkdir -p "$root$directory"
+    mount --bind "$directory" "$root$directory"
+done
 printf "b%.0s" $(seq 32) > "$root/etc/machine-id"
 for unit in systemd-firstboot.service systemd-timesyncd.service systemd-udevd.service \
     systemd-udev-trigger.service systemd-networkd-wait-online.service apt-daily.timer \
@@ -61,4 +66,4 @@ umount -l mnt
 exec env -i container=enarx-test PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system systemd.log_target=console \
     systemd.mask=getty.target systemd.mask=console-getty.service
-' machine "$shared" "$work" "$controllers"
+' machine "$shared" "$work" "$controllers" "$@"
