@@ -102,8 +102,8 @@ def test_missing_and_binary_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         Config.from_file(tmp_path / "none.toml")
     path = tmp_path / "Enarx.toml"
-    path.write_bytes(b"args = ['\xff']")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    path.write_bytes(b"# one line\nargs = ['\xc3\xbc\xff']")
+    with pytest.raises(ConfigError, match=r"Enarx\.toml:2:11: not UTF-8 text: byte 0xff"):
         Config.from_file(path)
 
 

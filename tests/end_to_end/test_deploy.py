@@ -120,6 +120,8 @@ def test_stop_of_a_keep_whose_host_is_gone_needs_a_word_more(owner_home: Path) -
     shown = enarx("keep", "show", kuuid)
     assert shown.returncode == 0
     assert "unreachable" in shown.stdout.decode()
+    listed = json.loads(enarx("keep", "ls", "--json").stdout)
+    assert [row["state"] for row in listed if row["kuuid"] == kuuid] == ["unknown"]
     assert enarx("keep", "stop", kuuid).returncode == 125
     assert enarx("keep", "stop", "--forget", kuuid).returncode == 0
     assert kuuid not in enarx("keep", "ls").stdout.decode()

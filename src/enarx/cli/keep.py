@@ -105,6 +105,7 @@ async def _ls(host: str | None, *, everything: bool, as_json: bool) -> int:
     hosts = {host} if host else {entry.host for entry in known.values()} | _local()
     rows: list[dict[str, Any]] = []
     for address in sorted(hosts):
+        silent = ""
         try:
             async with AsyncClient(address) as client:
                 found = {
@@ -114,10 +115,10 @@ async def _ls(host: str | None, *, everything: bool, as_json: bool) -> int:
                 }
         except EnarxError as error:
             click.echo(printable(f"enarx: {error}"), err=True)
-            found = {}
+            found, silent = {}, error.message
         ours = {key for key, entry in known.items() if entry.host == address}
         for key in sorted(ours | found.keys(), key=lambda key: _created(key, known, found)):
-            rows.append(_row(known.get(key), found.get(key), address))
+            rows.append(_row(known.get(key), found.get(key), address, silent))
     if as_json:
         click.echo(json.dumps(rows))
         return 0
@@ -143,14 +144,16 @@ def _created(
     return (entry.created if entry else 0), key
 
 
-def _row(entry: DeployedKeep | None, status: KeepStatus | None, host: str) -> dict[str, Any]:
-    """One Keep; `state` is the host's word."""
+def _row(
+    entry: DeployedKeep | None, status: KeepStatus | None, host: str, silent: str
+) -> dict[str, Any]:
+    """One Keep; `state` is the host's word, `unknown` where it has none: `silent` says why."""
     source: Any = entry or status
     kuuid = str(entry.kuuid) if entry else _uuid(source.kuuid)
     return {
         "kuuid": kuuid,
-        "state": status.state.value if status else "gone",
-        "detail": status.detail if status else "the host does not know it",
+        "state": status.state.value if status else "unknown" if silent else "gone",
+        "detail": status.detail if status else silent or "the host does not know it",
         "backend": source.backend,
         "created": source.created,
         "name": entry.name if entry else "",

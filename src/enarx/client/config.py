@@ -69,8 +69,13 @@ class Config:
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError as error:
+            before = content[: error.start].decode("utf-8").split("\n")
             raise ConfigError(
-                f"not UTF-8 text (at byte {error.start})", path=str(path), code="config.syntax"
+                f"not UTF-8 text: byte 0x{content[error.start]:02x}",
+                path=str(path),
+                line=len(before),
+                column=len(before[-1]) + 1,
+                code="config.syntax",
             ) from None
         return cls.from_toml(text, name=str(path))
 
