@@ -7,7 +7,8 @@
 
 Streams are frames (`framing`). The workload's stream of events begins with `Started` and
 ends with exactly one of `Exit`, `Trap`, `Killed`, `Failed`. Where `detach` is set the
-response is a KeepReport at once, and the events are kept in a bounded ring for /v1/logs.
+response is a KeepReport once it has started or failed, and the events are kept in a bounded ring
+for /v1/logs.
 """
 
 from __future__ import annotations
