@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from .command import COMMAND, SECONDS, enarx, example, last_json, on, start
+from .processes import mentioning
 
 TRAPS = {
     "panic": "unreachable",
@@ -247,12 +248,7 @@ def test_private_host_runs_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.startswith(b"Hello from a Keep!")
     assert list(tmp_path.iterdir()) == []
-    assert _processes_below(tmp_path) == []
-
-
-def _processes_below(directory: Path) -> list[str]:
-    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    return [line for line in found.stdout.splitlines() if f"{directory}/" in line]
+    assert mentioning(f"{tmp_path}/") == []
 
 
 @pytest.mark.parametrize(
