@@ -59,7 +59,6 @@ for unit in systemd-firstboot.service systemd-timesyncd.service systemd-udevd.se
     apt-daily-upgrade.timer ssh.service networking.service dev-ttyS0.device; do
     ln -sfn /dev/null "$root/etc/systemd/system/$unit"
 done
-ip link set lo up
 cd "$root"
 pivot_root . mnt
 umount -l mnt
